@@ -30,8 +30,11 @@ class RevcredAdminConfig(DjangoAdminConfig):
         # Addresses change by an action that records it, not row by row.
         from allauth.account.models import EmailAddress
         from allauth.mfa.models import Authenticator
+        from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
         from django.contrib.admin import site
 
         site.unregister(EmailAddress)
         # Whoever could edit second factors could sign in as somebody else.
         site.unregister(Authenticator)
+        # Neither who is connected with a company's sign-in, nor what allauth would keep of it.
+        site.unregister([SocialAccount, SocialApp, SocialToken])

@@ -63,6 +63,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -88,6 +90,7 @@ MIDDLEWARE = [
     "revcred.runtime.keys_in_urls.KeysInUrlsMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "revcred.accounts.company_sign_in.CompanySessionMiddleware",
     "revcred.accounts.limits.LimitsMiddleware",
     "revcred.accounts.second_factor.SecondFactorMiddleware",
     "revcred.accounts.looking.LookAsSubscriberMiddleware",
@@ -322,6 +325,10 @@ SIGN_IN_NETWORK_BITS = env.list("SIGN_IN_NETWORK_BITS", cast=int, default=[24, 5
 SUBSCRIBER_ACTIONS = env.list("SUBSCRIBER_ACTIONS", default=["rotate", "suspend", "revoke", "team"])
 REVEAL_LIMIT_KEYS = env.int("REVEAL_LIMIT_KEYS", default=10)
 REVEAL_LIMIT_MINUTES = env.int("REVEAL_LIMIT_MINUTES", default=10)
+
+# The providers of customers are in a table: revcred.models.CompanySignIn.
+SOCIALACCOUNT_ADAPTER = "revcred.accounts.company_sign_in.CompanySignInAdapter"
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 5  # seconds that a provider has for an answer
 
 # Seconds after which a session ends that is not used, and after which each one ends.
 SESSION_ENGINE = "revcred.accounts.sessions"

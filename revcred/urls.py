@@ -1,10 +1,11 @@
 """URLs of the project. Those of `account` replace or add to allauth's, so they come first."""
 
+from allauth.socialaccount.providers.openid_connect.views import callback
 from django.contrib import admin
 from django.urls import include, path, re_path
 
 from revcred import appearance
-from revcred.accounts import looking, pages
+from revcred.accounts import company_sign_in, looking, pages
 from revcred.runtime.health import healthz, readyz
 
 account_urlpatterns = [
@@ -40,6 +41,13 @@ account_urlpatterns = [
         name="account_stop_address",
     ),
     path("address/stop/", pages.stop_address_page, name="account_stop_address_page"),
+    path("company/", company_sign_in.company_sign_in_page, name="account_company_sign_in"),
+    path(
+        "company/confirm/",
+        company_sign_in.confirm_at_company_page,
+        name="account_confirm_at_company",
+    ),
+    path("company/<str:provider_id>/back/", callback, name="openid_connect_callback"),
     path("sessions/", pages.sessions_page, name="account_sessions"),
     path("time-zone/", pages.time_zone_page, name="account_time_zone"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
@@ -54,7 +62,7 @@ urlpatterns = [
     # Ahead of allauth's own URLs, which are the same, so that these win.
     path("account/2fa/", include("revcred.accounts.second_factor_urls")),
     path("account/", include(account_urlpatterns)),
-    path("account/", include("allauth.urls")),
+    path("account/", include("allauth.account.urls")),
     path("appearance/<str:digest>/colours.css", appearance.stylesheet, name="colours"),
     path("appearance/<str:digest>/logo", appearance.logo, name="logo"),
     path("admin/", admin.site.urls),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
@@ -113,9 +114,10 @@ def other_confirmations(request: SignedInRequest) -> list[tuple[str, str]]:
 
     Each leads back to the page that is shown.
     """
-    own_types = set(Authenticator.objects.filter(user=request.user).values_list("type", flat=True))
     back = urlencode({"next": request.path})
-    return [
+    at_company = SocialAccount.objects.filter(user=request.user).exists()
+    own_types = set(Authenticator.objects.filter(user=request.user).values_list("type", flat=True))
+    ways = [
         (label, f"{reverse(page)}?{back}")
         for factor_type, label, page in (
             (Authenticator.Type.WEBAUTHN, "your passkey", "mfa_reauthenticate_webauthn"),
@@ -123,6 +125,10 @@ def other_confirmations(request: SignedInRequest) -> list[tuple[str, str]]:
         )
         if factor_type in own_types
     ]
+    if at_company:
+        page = reverse("account_confirm_at_company")
+        ways.append(("your company's sign-in", f"{page}?{back}"))
+    return ways
 
 
 def check_may_manage(user: "User", credential: Credential) -> None:

@@ -158,8 +158,18 @@ FUNCTIONS_AND_CLASSES = [
         ("request", "user"),
     ),
     Internal(
+        f"{LOGIN_FLOWS}.get_authentication_records",
+        "revcred/accounts/company_sign_in.py",
+        ("request", "user"),
+    ),
+    Internal(
         f"{LOGIN_FLOWS}.record_authentication",
         "revcred/accounts/second_factor.py",
+        ("request", "user", "method"),
+    ),
+    Internal(
+        f"{LOGIN_FLOWS}.record_authentication",
+        "revcred/accounts/company_sign_in.py",
         ("request", "user", "method"),
     ),
     Internal(

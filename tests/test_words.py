@@ -38,6 +38,7 @@ GIVEN_UP = {
 OTHER_MEANINGS = {
     "account": "a login, as allauth and operating systems call it",
     "alias": "a second external key of a credential",
+    "client id": "revcred's own name at a company's provider, as OpenID Connect calls it",
     "api": "an interface of programs",
     "consumer": "Kong's word, in what reads its lists",
     "duplicate": "an equal row of a list, or what a database calls a unique violation",

@@ -28,6 +28,12 @@ READ_ONLY_MESSAGE = (
     "You look at the storefront as a subscriber does. Nothing can be changed here, and no key or"
     " secret is revealed."
 )
+# Pages of the login that open the session of whoever the company's provider names.
+COMPANY_URL_NAMES = {
+    "account_company_sign_in",
+    "account_confirm_at_company",
+    "openid_connect_callback",
+}
 LOOK_OVER_MESSAGE = "You no longer look as a subscriber: that lasts for 30 minutes."
 
 
@@ -52,7 +58,10 @@ def end_look_page(request: HttpRequest) -> HttpResponse:
 
 
 class LookAsSubscriberMiddleware:
-    """Makes pages of the storefront for the subscriber as whom a member of staff looks."""
+    """Makes pages of the storefront for the subscriber as whom a member of staff looks.
+
+    Meanwhile nobody signs in at a company, which would make the session somebody else's.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -62,7 +71,8 @@ class LookAsSubscriberMiddleware:
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
         match = request.resolver_match
-        if match is None or match.namespace != "storefront":
+        is_of_company = match is not None and match.url_name in COMPANY_URL_NAMES
+        if match is None or not (match.namespace == "storefront" or is_of_company):
             return None
         try:
             self._look(request, str(match.url_name))
@@ -81,6 +91,8 @@ class LookAsSubscriberMiddleware:
             del request.session[SESSION_ENTRY]
             messages.warning(request, LOOK_OVER_MESSAGE)
             return
+        if url_name in COMPANY_URL_NAMES:
+            raise PermissionDenied(READ_ONLY_MESSAGE)
         request.look = {"by": user, "until": until}  # type: ignore[attr-defined] # for templates
         request.user = login
         if request.method not in READ_METHODS or url_name.startswith("reveal_"):

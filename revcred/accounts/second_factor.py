@@ -15,7 +15,9 @@ from allauth.mfa import signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import decrypt, encrypt
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
+from django.contrib import messages
 from django.db.models.signals import post_delete, post_save
 from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
@@ -36,6 +38,9 @@ UNGUARDED_URL_NAMES = {
     "mfa_reauthenticate_webauthn",
     "logout",
 }
+# Pages of one's login besides those about factors that ask for a fresh confirmation.
+CONFIRMED_URL_NAMES = {"account_sessions", "account_set_password"}
+NOTHING_CONFIRMS_MESSAGE = "You need a password to confirm that it is you. Choose one by mail."
 
 
 class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
@@ -131,6 +136,12 @@ class SecondFactorMiddleware:
         match = request.resolver_match
         if match is None or match.url_name in UNGUARDED_URL_NAMES:
             return None
+        if (
+            match.url_name in CONFIRMED_URL_NAMES or str(match.url_name).startswith("mfa_")
+        ) and isinstance(request.user, User):
+            asked = _ask_without_password(request)
+            if asked is not None:
+                return asked
         is_admin = "admin" in match.app_names
         is_about_factors = str(match.url_name).startswith("mfa_")
         if not (is_admin or is_about_factors) or not isinstance(request.user, User):
@@ -144,6 +155,21 @@ class SecondFactorMiddleware:
         if not has_factor(request.user):
             return redirect("mfa_index") if required and is_admin else None
         return None if passed else _ask_for_factor(request)
+
+
+def _ask_without_password(request: HttpRequest) -> HttpResponse | None:
+    """Return a redirect to the company's sign-in, or to the mail with which to choose a password.
+
+    For people with neither password nor factor, whom allauth would let pass. A passkey or password
+    that is added by whoever finds the session open would be enough for reveals.
+    """
+    user: Any = request.user
+    if user.has_usable_password() or has_factor(user) or was_confirmed_lately(request):
+        return None
+    if SocialAccount.objects.filter(user=user).exists():
+        return _ask_at("account_confirm_at_company", request)
+    messages.warning(request, NOTHING_CONFIRMS_MESSAGE)
+    return redirect("account_reset_password")
 
 
 def _ask_for_factor(request: HttpRequest) -> HttpResponse:

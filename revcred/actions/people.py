@@ -11,6 +11,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.db.transaction import atomic
@@ -454,6 +455,7 @@ def _give_pseudonym(person: Person) -> list[Membership]:
         user.refresh_from_db()
         # The signal of each deletion records it, by now under the pseudonym.
         Authenticator.objects.filter(user=user).delete()
+        SocialAccount.objects.filter(user=user).delete()
     if subscriber:
         subscriber.email, subscriber.name = person.pseudonymous_address, person.pseudonym
         if subscriber.external_key:
@@ -592,6 +594,9 @@ def _login_as_json(user: User) -> dict[str, Any]:
             {"kind": FACTOR_NAMES[each.type], "created_at": to_audit_json(each.created_at)}
             for each in factors
         ],
+        "company_accounts": _rows_as_json(
+            SocialAccount.objects.filter(user=user), "provider", "uid", "date_joined", "last_login"
+        ),
         "sessions": _rows_as_json(
             Session.objects.filter(user=user), "created_at", "last_seen_at", "address", "browser"
         ),

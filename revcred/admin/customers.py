@@ -14,12 +14,19 @@ from django.utils import timezone
 
 from revcred import hooks
 from revcred.accounts import looking
-from revcred.actions import addresses, memberships, subscribers, teams, users
+from revcred.actions import (
+    addresses,
+    company_sign_ins,
+    memberships,
+    subscribers,
+    teams,
+    users,
+)
 from revcred.actions.looking import NobodySignsIn, NotAllowedToLook
 from revcred.admin.people import PersonPagesMixin
 from revcred.admin.selections import InviteManyForm
 from revcred.admin_toolkit import confirmation
-from revcred.admin_toolkit.action_pages import ActionForm
+from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin, ConcealedField
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.filters import (
@@ -43,6 +50,7 @@ from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
 from revcred.models import (
     AddressChange,
+    CompanySignIn,
     Credential,
     Customer,
     Membership,
@@ -51,6 +59,8 @@ from revcred.models import (
     Subscription,
     User,
 )
+from revcred.models.company_sign_ins import MAX_CLIENT_ID_CHARACTERS, MAX_ISSUER_CHARACTERS
+from revcred.outbox import absolute_url
 from revcred.time_zones import moment_text, moment_with_zone
 
 MAX_INLINE_MEMBERSHIPS = 100
@@ -289,9 +299,97 @@ def _suspension_effect(customer: Customer) -> confirmation.Effect:
     )
 
 
+class SetCompanySignInForm(ActionForm):
+    """Asks for the OpenID Connect provider at which a customer's people sign in."""
+
+    title = "Company sign-in"
+    button = "Save the company sign-in"
+    is_destructive = True
+    explanation = (
+        "People of this customer sign in at their company's own OpenID Connect provider. It can"
+        " sign in as any of them whose address is in the customer's mail domains and who belongs"
+        " to no other customer, never as staff. The owners get a mail."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        company_sign_ins.SuperuserRequired: (None, company_sign_ins.SuperuserRequired.sentence),
+        company_sign_ins.DomainsRequired: (None, company_sign_ins.DomainsRequired.sentence),
+        company_sign_ins.IssuerNotSecure: ("issuer", company_sign_ins.IssuerNotSecure.sentence),
+        company_sign_ins.SecretRequired: (
+            "client_secret",
+            company_sign_ins.SecretRequired.sentence,
+        ),
+    }
+
+    issuer = forms.CharField(
+        max_length=MAX_ISSUER_CHARACTERS,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text="Such as https://login.example.com. Its configuration is at"
+        " /.well-known/openid-configuration below it.",
+    )
+    client_id = forms.CharField(label="Client ID", max_length=MAX_CLIENT_ID_CHARACTERS)
+    client_secret = ConcealedField(
+        label="Client secret",
+        help_text="Kept sealed, and never shown again. Empty: the one that is kept stays.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        company = CompanySignIn.objects.filter(customer=self.target).first()
+        if company:
+            self.fields["issuer"].initial = company.issuer
+            self.fields["client_id"].initial = company.client_id
+        url = absolute_url(reverse("openid_connect_callback", args=[f"company-{self.target.pk}"]))
+        self.fields["client_id"].help_text = f"Of a client whose redirect address is {url}"
+
+    def effects(self) -> list[confirmation.Effect]:
+        domains = ", ".join(self.target.email_domains) or "no domain"
+        members = confirmation.counted(self.target.memberships.count(), "member")
+        return [
+            confirmation.Effect(
+                f"Whoever runs {self.cleaned_data['issuer']} can sign in as {members} of"
+                f" {self.target} with addresses at {domains}. If issuer or client change, everybody"
+                " is connected anew, and whoever was connected is signed out."
+            )
+        ]
+
+    def perform(self, by: User) -> str:
+        company_sign_ins.set_company_sign_in(customer=self.target, by=by, **self.cleaned_data)
+        return f"People of {self.target} can sign in at their company."
+
+
+class EndCompanySignInForm(ActionForm):
+    """Asks before nobody can sign in by the company any more."""
+
+    title = "End the company sign-in"
+    button = "End the company sign-in"
+    is_destructive = True
+    explanation = (
+        "Nobody signs in at the company any more. Everybody who did is signed out. People without a"
+        " password choose one by mail. The owners get a mail."
+    )
+    field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
+        company_sign_ins.SuperuserRequired: (None, company_sign_ins.SuperuserRequired.sentence),
+    }
+
+    def effects(self) -> list[confirmation.Effect]:
+        connected = company_sign_ins.count_connected(customer=self.target)
+        people = confirmation.counted(connected, "connected login")
+        return [confirmation.Effect(f"{people} of {self.target} can no longer sign in so.")]
+
+    def perform(self, by: User) -> str:
+        company_sign_ins.end_company_sign_in(customer=self.target, by=by)
+        return f"People of {self.target} no longer sign in at their company."
+
+
 @admin.register(Customer)
-class CustomerAdmin(MembershipInlineMixin):
+class CustomerAdmin(MembershipInlineMixin, ActionPagesMixin):
     """Customers with their memberships."""
+
+    # Whoever says where people sign in can sign in as them, so only superusers do.
+    action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
+        "company-sign-in": SetCompanySignInForm,
+        "end-company-sign-in": EndCompanySignInForm,
+    }
 
     list_display = ("name", "external_key", "suspended_at", "created_at")
     unindexed_parameters = frozenset({"credentials"})
@@ -319,6 +417,10 @@ class CustomerAdmin(MembershipInlineMixin):
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return customer_search_queries(term)
+
+    def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
+        user: Any = request.user
+        return bool(user.is_superuser) and super().may_perform(request, form_class)
 
     def hit_detail(self, found: Customer) -> str:
         return found.external_key

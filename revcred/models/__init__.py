@@ -1,5 +1,6 @@
 from revcred.models.appearance import Appearance
 from revcred.models.audit import AuditEvent, AuditVerb
+from revcred.models.company_sign_ins import CompanySignIn
 from revcred.models.credentials import (
     Assignment,
     Credential,
@@ -35,6 +36,7 @@ __all__ = [
     "Assignment",
     "AuditEvent",
     "AuditVerb",
+    "CompanySignIn",
     "Credential",
     "CredentialRequest",
     "Customer",

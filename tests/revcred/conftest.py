@@ -7,7 +7,7 @@ import pytest
 
 from revcred import metering_port
 from revcred.metering_port import connect_metering, connected_metering
-from revcred.models import KeyringCheck, OutgoingMail, SealedValue, UploadChange
+from revcred.models import CompanySignIn, KeyringCheck, OutgoingMail, SealedValue, UploadChange
 
 SEALED = [
     SealedValue._meta.get_field("value"),
@@ -15,6 +15,7 @@ SEALED = [
     KeyringCheck._meta.get_field("text"),
     UploadChange._meta.get_field("secret"),
     OutgoingMail._meta.get_field("body"),
+    CompanySignIn._meta.get_field("client_secret"),
 ]
 
 

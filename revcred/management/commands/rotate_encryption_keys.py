@@ -11,6 +11,7 @@ from django.db.transaction import atomic
 from revcred.accounts import second_factor
 from revcred.crypto import CannotUnseal
 from revcred.models import (
+    CompanySignIn,
     KeyringCheck,
     OutgoingMail,
     PendingErasure,
@@ -38,6 +39,7 @@ SEALED: dict[SealedModel, Sealed] = {
     OutgoingMail: Sealed(("body",), "the texts of these mails"),
     PendingErasure: Sealed(("texts",), "the texts of these erasures"),
     SigningKey: Sealed(("private",), "these signing keys"),
+    CompanySignIn: Sealed(("client_secret",), "the secrets of these company sign-ins"),
 }
 
 

@@ -66,6 +66,18 @@ def test_pages_outside_of_the_storefront_stay_those_of_the_staff(look, admin_use
     assert look.get(reverse("admin:index")).status_code == 200
 
 
+def test_nobody_signs_in_at_a_company_meanwhile(look, admin_user):
+    for name, arguments in (
+        ("account_company_sign_in", []),
+        ("account_confirm_at_company", []),
+        ("openid_connect_callback", ["company-1"]),
+    ):
+        answer = look.get(reverse(name, args=arguments))
+        assert answer.status_code == 403, name
+        assert "Nothing can be changed here" in answer.content.decode()
+    assert look.session["_auth_user_id"] == str(admin_user.pk)
+
+
 def test_it_ends_by_the_button(look, subscriber):
     answer = look.post(reverse("account_end_look"))
 

@@ -33,7 +33,7 @@ from metering.models import (
 )
 from metering.quarantine.actions import mark_reviewed
 from revcred import roles
-from revcred.actions import subscriptions
+from revcred.actions import company_sign_ins, subscriptions
 from revcred.models import (
     AddressChange,
     Appearance,
@@ -119,6 +119,14 @@ class World:
         self.event_of_subscription = AuditEvent.objects.about(self.other_subscription).first()
         # Nothing hangs on these, so that they can be deleted.
         self.bare_customer = factories.a_customer("Bare")
+        self.with_company_sign_in = factories.a_customer("Company", email_domains=["a.example"])
+        company_sign_ins.set_company_sign_in(
+            customer=self.with_company_sign_in,
+            issuer="https://login.a.example",
+            client_id="client",
+            client_secret="a-secret",
+            by=self.superuser,
+        )
         self.bare_product = factories.a_product("Bare")
         self.bare_source = Source.objects.create(name="Bare", external_key="bare")
         self.bare_subscription = factories.a_subscription(self.customer)
@@ -525,6 +533,13 @@ def cases(world: World) -> dict[str, list[Case]]:
         bare="bare_gateway",
     )
     pages |= {
+        "revcred_customer_company-sign-in": one(
+            "with_company_sign_in",
+            issuer="https://login.b.example",
+            client_id="client",
+            client_secret="another",
+        ),
+        "revcred_customer_end-company-sign-in": one("with_company_sign_in"),
         "revcred_gateway_issue-token": one(
             "gateway", name="New", scopes=[*GatewayToken.Scope.values]
         ),
