@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from metering.api import authentication, backlog, pipeline
 from metering.api.revenium import keys
 from metering.api.verification import views as checks
+from metering.attribution import processing
 from revcred import outbox, request_id
 from revcred.appearance import appearance_cache
 from revcred.launcher.postgresql import APPLICATION_USER
@@ -71,6 +72,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Tests do what the application does with its role, which owns nothing: see tests/owner.py."""
     connection.settings_dict["OPTIONS"]["assume_role"] = APPLICATION_USER
+    connection.settings_dict["OPTIONS"]["connect_timeout"] = 60  # on a busy machine
     connection.close()
     yield
     # Only the owner may drop the tests' database.
@@ -85,8 +87,12 @@ def _quick_flush() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _patient_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+def _patient_doors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine an answer may take longer than a gateway is made to wait."""
+    marker = request.node.get_closest_marker("django_db")
+    if marker is None or not marker.kwargs.get("transaction"):
+        # In the one transaction of a test, attribution's limit holds for all that follows it.
+        monkeypatch.setattr(processing, "STATEMENT_LIMIT_SECONDS", 60.0)
     for module in (authentication, backlog, pipeline, keys, checks):
         monkeypatch.setattr(module, "DATABASE_DEADLINE_SECONDS", 60.0)
 

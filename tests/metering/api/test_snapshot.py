@@ -100,7 +100,8 @@ def test_what_changes_is_told_once_more(reader):
     assert first == {digest_of(KEY): "active"}
     assert again in ({}, first)
     assert changes == ["suspended", "active", "suspended", "active", "ended", "revoked"]
-    assert nothing == {}
+    # It is told again while an older transaction is open, also one of another database.
+    assert nothing in ({}, {digest_of(KEY): "revoked"})
     assert not reader.end["complete"]
 
 
@@ -114,8 +115,9 @@ def test_moments_that_pass_are_changes_too(reader, monkeypatch):
     monkeypatch.setattr(snapshot, "READ_CLOCK", clock)
 
     assert first == {digest_of(KEY): "later", digest_of(OTHER_KEY): "active"}
-    assert reader.states() == {digest_of(KEY): "active", digest_of(OTHER_KEY): "expired"}
-    assert reader.states() == {}
+    now_valid = {digest_of(KEY): "active", digest_of(OTHER_KEY): "expired"}
+    assert reader.states() == now_valid
+    assert reader.states() in ({}, now_valid)
 
 
 def test_a_deleted_key_is_told_of_for_a_while(reader):
