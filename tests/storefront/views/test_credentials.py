@@ -219,7 +219,7 @@ def test_its_page_asks_the_same_number_of_questions(
         )
     )
 
-    with django_assert_num_queries(26):
+    with django_assert_num_queries(27):
         browser.get(reverse("storefront:credential", args=[credential.pk]))
 
 
