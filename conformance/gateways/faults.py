@@ -6,6 +6,7 @@ to be in the ledger once, under the customer whose key it showed.
 
 import gzip
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -173,7 +175,11 @@ class Traffic:
         aside = self.log.with_name(f"{self.log.name}.{self.rotations}")
         if self.recipe.rotation == Rotation.COPY:
             with self.writing:
-                time.sleep(0.2)  # for what the gateway has not written yet
+                # What the gateway has not written yet would come into the copy or be lost.
+                # HAProxy escapes slashes.
+                parts = map(re.escape, self.made[-1].path.encode().split(b"/"))
+                latest = re.compile(rb"\\?/".join(parts))
+                _wait_until(lambda: latest.search(self.log.read_bytes()) is not None)
                 aside.write_bytes(self.log.read_bytes())
                 os.truncate(self.log, 0)
         else:
@@ -243,19 +249,20 @@ def run(
             closing_later.callback(agent.stop)
             all_traffic.append(Traffic(recipe, places, child, agent, plan, restarts))
             agent.start()
-        threads = [
-            *(threading.Thread(target=each.run, args=[faults_of(plan)]) for each in all_traffic),
-            threading.Thread(target=_go_away, args=[switch, all_traffic, plan]),
+        pool = closing_later.enter_context(ThreadPoolExecutor(len(all_traffic) + 1))
+        running = [
+            *(pool.submit(each.run, faults_of(plan)) for each in all_traffic),
+            pool.submit(_go_away, switch, all_traffic, plan),
         ]
-        for thread in threads:
-            thread.start()
-        _restart_while_running(threads, restarts)
+        _restart_while_running(running, restarts)
+        for each in running:
+            each.result()
         return [result for traffic in all_traffic for result in _results(traffic, stack)]
 
 
-def _restart_while_running(threads: Sequence[threading.Thread], restarts: Restarts) -> None:
-    """Restart what is asked for, until all threads have ended."""
-    while any(thread.is_alive() for thread in threads):
+def _restart_while_running(running: Sequence[Future[None]], restarts: Restarts) -> None:
+    """Restart what is asked for, until all of them have ended."""
+    while not all(each.done() for each in running):
         with suppress(Empty):
             child, is_back = restarts.get(timeout=0.05)
             child.process.terminate()
