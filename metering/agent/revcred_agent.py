@@ -2289,7 +2289,7 @@ def _public_id(row: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class SyncPlan:
-    """What has to be done so that a gateway lets in valid keys, and no other of revcred's."""
+    """The changes after which a gateway lets in valid keys, and no other of revcred's."""
 
     ours: dict[str, str]  # all that has to be there in the end
     added: dict[str, str]

@@ -208,7 +208,7 @@ def _problem_in_json(raw: bytes, *, passing_over: Collection[str] = ()) -> ItemR
 def _problem_in_members(members: Any, passing_over: Collection[str] = ()) -> ItemRejected | None:
     """Return the first problem of an object's members. Raises RecursionError."""
     for name, value in members if isinstance(members, ObjectMembers) else ():
-        objection = _text_problem(name) or _text_problem(value) or _nested_problem(value)
+        objection = text_problem(name) or text_problem(value) or _nested_problem(value)
         if objection and (name not in passing_over or objection[0] != "bad_text"):
             return ItemRejected(name if name.isprintable() else None, *objection)
     doubled = _repeated_name(members)
@@ -236,7 +236,7 @@ _members_decoder = json.JSONDecoder(
 )
 
 
-def _text_problem(value: Any) -> tuple[str, str] | None:
+def text_problem(value: Any) -> tuple[str, str] | None:
     """Return code and message if a name or value is a text that PostgreSQL cannot store."""
     if value is NOT_A_NUMBER:
         return "malformed", "NaN and Infinity are not numbers."
@@ -255,9 +255,7 @@ def _nested_problem(value: Any) -> tuple[str, str] | None:
         value = [part for pair in value for part in pair]  # names and values alike
     if not isinstance(value, list):
         return None
-    return next(
-        filter(None, (_text_problem(part) or _nested_problem(part) for part in value)), None
-    )
+    return next(filter(None, (text_problem(part) or _nested_problem(part) for part in value)), None)
 
 
 def _repeated_name(members: Any) -> str | None:

@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from metering.api.authentication import GatewayAuthentication, MayPost, admission_of
 from metering.api.bodies import read_body
+from metering.api.decoding import text_problem
 from metering.api.documentation import COMMON_ERROR_SCHEMAS
 from metering.inventories import receiving
 from metering.inventories.receiving import InventoryEntry
@@ -83,7 +84,7 @@ class RejectedEntry(msgspec.Struct, kw_only=True):
 
 
 class InventoryAnswer(msgspec.Struct, kw_only=True):
-    """What became of a step. `keys`: those of the page, or in the end of the inventory."""
+    """The outcome of a step. `keys`: those of the page, or in the end of the inventory."""
 
     inventory: UUID
     keys: int = 0
@@ -191,11 +192,17 @@ def _step_in(body: bytes) -> BeginStep | PageStep | EndStep:
     try:
         step: BeginStep | PageStep | EndStep = _decode_step(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = MISTAKE_PLACE.search(str(error))
-        place = f" The mistake is in `{found['place']}`." if found and found["place"] else ""
+        place = _place_of(error)
+        where = f" The mistake is in `{place}`." if place else ""
         # Not as its cause: the decoder's message may hold a part of a key.
-        raise MalformedRequest(NOT_A_STEP_MESSAGE + place) from None
+        raise MalformedRequest(NOT_A_STEP_MESSAGE + where) from None
     return step
+
+
+def _place_of(error: Exception) -> str:
+    """Return where in the body the decoder found a mistake; empty if it does not say."""
+    found = MISTAKE_PLACE.search(str(error))
+    return found["place"] if found else ""
 
 
 def _take(step: BeginStep | PageStep | EndStep, gateway: Gateway) -> InventoryAnswer:
@@ -222,9 +229,9 @@ def _entry_in(raw: msgspec.Raw) -> InventoryEntry:
     try:
         posted = _decode_entry(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = MISTAKE_PLACE.search(str(error))
-        place = f" `{found['place']}` is not what it has to be." if found else ""
-        raise EntryRejected("invalid", f"It is no entry of an inventory.{place}") from None
+        place = _place_of(error)
+        where = f" `{place}` is not what it has to be." if place else ""
+        raise EntryRejected("invalid", f"It is no entry of an inventory.{where}") from None
     texts = {
         kind: text
         for kind in InventoriedKey.Kind
@@ -238,7 +245,7 @@ def _entry_in(raw: msgspec.Raw) -> InventoryEntry:
         text = trim_key(text)
     except KeyTooLong:
         raise EntryRejected("too_long", KEY_TOO_LONG_MESSAGE) from None
-    if not text or not _can_be_stored(text):
+    if not text or text_problem(text):
         raise EntryRejected("invalid", f"`{kind.value}` is empty, or is no text.")
     if kind == InventoriedKey.Kind.DIGEST and not IS_DIGEST(text):
         raise EntryRejected("invalid", "A digest has 64 hexadecimal digits.")
@@ -247,13 +254,5 @@ def _entry_in(raw: msgspec.Raw) -> InventoryEntry:
         text=text,
         is_enabled=posted.enabled,
         created_at=posted.created_at,
-        label=posted.label if _can_be_stored(posted.label) else "",
+        label="" if text_problem(posted.label) else posted.label,
     )
-
-
-def _can_be_stored(text: str) -> bool:
-    """Return False for a text with a NUL or half a surrogate pair."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False

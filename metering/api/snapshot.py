@@ -19,6 +19,7 @@ from metering.api.authentication import GatewayAuthentication, MayPost, admissio
 from metering.api.documentation import COMMON_ERROR_SCHEMAS
 from metering.api.doors import IgnoreAcceptHeader
 from metering.api.key_inventory import KEY_TAGS
+from metering.inventories.key_states import KEY_STATES
 from metering.inventories.snapshot import SnapshotCursor, SnapshotPage, read_snapshot
 from metering.models import GatewayToken
 from revcred.api.errors import ConflictingState, MalformedRequest
@@ -26,7 +27,6 @@ from revcred.api.rendering import StructRenderer
 from revcred.api.schema import ERROR_SCHEMA, json_schema_of
 
 NDJSON = "application/x-ndjson"
-KEY_STATES = ("active", "suspended", "later", "revoked", "expired", "ended")
 KeyStateText = Annotated[str, Meta(extra_json_schema={"enum": list(KEY_STATES)})]
 
 
@@ -101,7 +101,7 @@ class SnapshotView(APIView):
             message = "`since` is no cursor of an answer. Leave it out to begin anew."
             raise MalformedRequest(message)
         page = read_snapshot(admission.gateway, cursor)
-        body = b"".join(msgspec.json.encode(line) + b"\n" for line in _lines_of(page))
+        body = b"".join(msgspec.json.encode(line) + b"\n" for line in _snapshot_lines(page))
         return HttpResponse(
             body,
             status=HTTPStatus.OK,
@@ -110,7 +110,7 @@ class SnapshotView(APIView):
         )
 
 
-def _lines_of(page: SnapshotPage) -> Iterator[msgspec.Struct]:
+def _snapshot_lines(page: SnapshotPage) -> Iterator[msgspec.Struct]:
     for key in page.keys:
         yield SnapshotKey(
             digest=key.digest, credential=key.credential, state=key.state, until=key.until

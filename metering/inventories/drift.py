@@ -14,6 +14,7 @@ from cachetools import TTLCache, cached
 from django.db import connection, models
 from django.utils import timezone
 
+from metering.inventories.key_states import KEY_STATES, WITH_SUSPENDED
 from metering.models import KeyInventory
 from revcred.models import Credential, Gateway
 
@@ -31,22 +32,9 @@ class DriftKind(models.TextChoices):
     SHARED = "shared", "The same key at other gateways"
 
 
-# The states in which a key is not valid now, in words.
-KEY_STATES = {
-    "revoked": "revoked",
-    "expired": "expired",
-    "suspended": "suspended",
-    "ended": "key ended",
-    "later": "not valid yet",
-    "active": "valid",
-}
-
-JUDGED_ENTRIES = """
-WITH suspended AS (
-    -- in: the suspensions; out: the credentials that are suspended now.
-    SELECT DISTINCT credential_id FROM revcred_suspension
-    WHERE active_from <= %(now)s AND (active_until IS NULL OR active_until > %(now)s)
-), entry AS (
+JUDGED_ENTRIES = f"""
+{WITH_SUSPENDED}, entry AS (
+    -- in: all entries; out: those of this inventory.
     SELECT id, kind, fingerprint, hint, label, is_enabled, created_at
     FROM metering_inventoriedkey WHERE inventory_id = %(inventory)s
 ), digest AS (
@@ -90,10 +78,12 @@ WITH suspended AS (
         GROUP BY holder.id
     ) AS best
 ), works_there AS (
+    -- in: known entries; out: those that the gateway lets in although they are not valid here.
     SELECT entry.*, judged.credential_id, judged.state
     FROM entry JOIN judged ON judged.id = entry.id
     WHERE entry.is_enabled AND judged.state <> 'active'
 ), unknown_here AS (
+    -- in: the entries; out: those that the gateway lets in and that are nobody's here.
     SELECT entry.*, NULL::bigint AS credential_id, '' AS state
     FROM entry LEFT JOIN judged ON judged.id = entry.id
     WHERE entry.is_enabled AND judged.id IS NULL
@@ -128,6 +118,7 @@ WITH suspended AS (
     WHERE ended_at IS NOT NULL AND gateway_id <> %(gateway)s
     ORDER BY gateway_id, ended_at DESC
 ), shared AS (
+    -- in: the entries; out: keys that another gateway lets in, too.
     SELECT entry.*, judged.credential_id, judged.state
     FROM entry LEFT JOIN judged ON judged.id = entry.id
     WHERE entry.is_enabled AND entry.kind = 'key' AND entry.fingerprint IN (

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 from django.db import connection
 from django.db.transaction import atomic
 
+from metering.inventories.key_states import WITH_SUSPENDED
 from revcred.exported_digests import export_key_id, make_missing_digests
 from revcred.models import Gateway
 
@@ -44,11 +45,7 @@ CHANGED_KEYS = """
     WHERE k.kind = 'key' AND d.external_key_id IS NULL
 """
 LIST_KEYS = """
-WITH suspended AS (
-    -- in: the suspensions; out: the credentials that are suspended now.
-    SELECT DISTINCT credential_id FROM revcred_suspension
-    WHERE active_from <= %(now)s AND (active_until IS NULL OR active_until > %(now)s)
-), looked_at AS (
+{suspended}, looked_at AS (
     -- in: numbers of keys; out: one row a key with its state, also of keys that were deleted.
     SELECT
         chosen.id, k.id IS NOT NULL AS is_there, d.digest, c.public_id,
@@ -75,8 +72,10 @@ WITH suspended AS (
 )
 SELECT id, is_there, digest, public_id, state, until FROM looked_at ORDER BY id
 """
-LIST_ALL = LIST_KEYS.format(chosen="SELECT id FROM revcred_externalkey WHERE kind = 'key'")
-LIST_CHANGED = LIST_KEYS.format(chosen=CHANGED_KEYS)
+LIST_ALL = LIST_KEYS.format(
+    suspended=WITH_SUSPENDED, chosen="SELECT id FROM revcred_externalkey WHERE kind = 'key'"
+)
+LIST_CHANGED = LIST_KEYS.format(suspended=WITH_SUSPENDED, chosen=CHANGED_KEYS)
 # A complete list has only these: what is not there is not valid, and never will be.
 LISTED_STATES = frozenset({"active", "suspended", "later"})
 

@@ -51,6 +51,7 @@ WITH refused AS (
         %(code)s::text[], %(method)s::text[], %(path)s::text[], %(observed)s::boolean[]
     ) AS r (id, at, gateway_id, credential_id, code, method, path, observed)
 ), kept AS (
+    -- in: these receipts; out: how many are kept already of each credential or gateway.
     SELECT g.credential_id, g.gateway_id, CASE
         WHEN g.credential_id IS NULL THEN (
             SELECT count(*) FROM (
