@@ -8,6 +8,7 @@ import pytest
 from revcred import metering_port
 from revcred.metering_port import connect_metering, connected_metering
 from revcred.models import CompanySignIn, KeyringCheck, OutgoingMail, SealedValue, UploadChange
+from tests.owner import owner_cursor
 
 SEALED = [
     SealedValue._meta.get_field("value"),
@@ -37,6 +38,16 @@ def ring(settings: Any) -> Iterator[Callable[..., None]]:
     exchange("first")
     yield exchange
     _forget_derived_keys()
+
+
+@pytest.fixture
+def no_keyring_check(db: None) -> None:
+    """Begin with a database in which no ring has left its check.
+
+    A process that another test started may have written it after that test had ended.
+    """
+    with owner_cursor() as cursor:
+        cursor.execute("DELETE FROM revcred_keyringcheck")
 
 
 @pytest.fixture

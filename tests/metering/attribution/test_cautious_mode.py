@@ -360,11 +360,14 @@ def process_until_killed():
         pid = os.fork()  # as Celery's workers are, only that here are threads
     if not pid:
         process_and_exit()
+    # A fork may never run: another thread of the tests may have held a lock that it needs.
+    deadline = time.monotonic() + 3 * SOON
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        if at_work():
+        is_at_work = at_work()
+        if is_at_work or time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return True
+            return is_at_work
         time.sleep(0.01)
     return False
 

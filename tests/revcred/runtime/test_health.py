@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from tests.owner import owner_cursor
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring", "no_keyring_check")]
 
 
 def away(*_):
