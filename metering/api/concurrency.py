@@ -30,6 +30,9 @@ REJECTIONS_WITHOUT_PAUSE = 20
 REJECTION_PAUSE_SECONDS = 1.0  # as long as `SlowDown` asks for
 MAX_PAUSING_ANSWERS = 500  # in a process; each holds a connection
 MAX_REJECTED_SENDERS = 1_000  # remembered in a process
+# A turn is given at the latest so long after the one before, whoever goes ahead meanwhile.
+MAX_HOLD_SECONDS = 0.02
+HOLD_STEP_SECONDS = 0.001
 RECENTLY_SEEN_SECONDS = 10.0  # a gateway seen within them counts as one that shares the threads
 
 
@@ -69,6 +72,10 @@ class InFlightRequests:
     def is_shared(self) -> bool:
         """Return True if requests of several gateways are in flight."""
         return len(self._in_flight) > 1
+
+    def has_few(self, gateway_id: int) -> bool:
+        """Return True if others have more requests in flight than this gateway has."""
+        return self._in_flight[gateway_id] * len(self._in_flight) < self._in_flight.total()
 
     def _take_slot(self, gateway_id: int) -> None:
         with self._lock:
@@ -121,6 +128,20 @@ class FairTurns:
 
     def __init__(self) -> None:
         self._waiting: WaitingByGateway[asyncio.Future[None]] = WaitingByGateway()
+        self._going_ahead = 0
+        self._held_until = 0.0  # by the loop's clock
+
+    @contextmanager
+    def going_ahead(self) -> Iterator[None]:
+        """Hold up the turns of others a little, until this POST is answered.
+
+        Its answer takes several steps, and each would wait until another large POST is read.
+        """
+        self._going_ahead += 1
+        try:
+            yield
+        finally:
+            self._going_ahead -= 1
 
     async def wait_for_turn(self, gateway_id: int) -> None:
         loop = asyncio.get_running_loop()
@@ -131,12 +152,17 @@ class FairTurns:
         await turn
 
     def _give_next(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._going_ahead and loop.time() < self._held_until:
+            loop.call_later(HOLD_STEP_SECONDS, self._give_next)
+            return
+        self._held_until = loop.time() + MAX_HOLD_SECONDS
         turn = self._waiting.pop()
         if not turn.done():  # cancelled, because its client has hung up
             turn.set_result(None)
         if self._waiting:
             # After what this turn does, and after what has come meanwhile.
-            asyncio.get_running_loop().call_soon(self._give_next)
+            loop.call_soon(self._give_next)
 
 
 class RejectionPause:

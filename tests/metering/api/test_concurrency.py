@@ -119,6 +119,34 @@ def test_a_turn_that_nobody_waits_for_any_more_is_passed_on():
     asyncio.run(give_up())
 
 
+def test_who_goes_ahead_holds_up_the_turns_of_others_but_not_for_long(monkeypatch):
+    async def second_turn_comes_before_the_answer(seconds_to_answer):
+        fair = FairTurns()
+        await fair.wait_for_turn(GREEDY)
+        with fair.going_ahead():
+            second = asyncio.create_task(fair.wait_for_turn(GREEDY))
+            await asyncio.wait([second], timeout=seconds_to_answer)
+            came_before = second.done()
+        await second
+        return came_before
+
+    monkeypatch.setattr(concurrency, "MAX_HOLD_SECONDS", 60.0)
+    assert not asyncio.run(second_turn_comes_before_the_answer(0.01))
+    monkeypatch.setattr(concurrency, "MAX_HOLD_SECONDS", 0.01)
+    assert asyncio.run(second_turn_comes_before_the_answer(60.0))
+
+
+def test_a_gateway_has_few_requests_if_others_have_more():
+    in_flight = InFlightRequests(share_above=100)
+    with ExitStack() as stack:
+        stack.enter_context(in_flight.slot(MODEST))
+        assert not in_flight.has_few(MODEST)
+        for _ in range(2):
+            stack.enter_context(in_flight.slot(GREEDY))
+        assert in_flight.has_few(MODEST)
+        assert not in_flight.has_few(GREEDY)
+
+
 def test_a_small_post_is_committed_before_most_of_the_large_ones_that_came_first():
     groups = []
 
