@@ -37,6 +37,15 @@ LONG_MODULES = {
 }
 
 
+# What waits for processes of its own, in groups that share them. Each begins with the run, on a
+# worker of its own, while the others compute.
+FIRST_GROUPS = (
+    ("tests/journeys/",),
+    ("tests/deploy/test_release.py", "tests/revcred/launcher/", "tests/revcred/runtime/"),
+    ("tests/browser/",),
+)
+
+
 # Generated cases are the same in every run, so that none fails by chance beside somebody's change:
 # HYPOTHESIS_PROFILE=random looks for new ones. A busy machine is no failure.
 for name, is_random in (("same", False), ("random", True)):
@@ -50,10 +59,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of long modules."""
+    """Mark the tests of long modules, and have each worker begin with what waits."""
+    groups: list[list[pytest.Item]] = [[] for _ in FIRST_GROUPS]
+    others = []
     for item in items:
-        if item.path.relative_to(config.rootpath).as_posix() in LONG_MODULES:
+        path = item.path.relative_to(config.rootpath).as_posix()
+        if path in LONG_MODULES:
             item.add_marker(pytest.mark.long)
+        group = next((n for n, first in enumerate(FIRST_GROUPS) if path.startswith(first)), None)
+        (others if group is None else groups[group]).append(item)
+    # Workers are given equal shares of the list, one after the other, before they take from others.
+    share = len(items) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = []
+    for number, group in enumerate(groups):
+        begin = max(0, number * share - len(items))
+        items += [*others[:begin], *group]
+        others = others[begin:]
+    items += others
 
 
 def pytest_collection_finish() -> None:

@@ -78,7 +78,7 @@ class Journeys(Stack):
         return time.monotonic() - began
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack():
     with temporary_directory() as directory:
         copy_migrated_data(directory)

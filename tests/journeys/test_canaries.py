@@ -107,8 +107,8 @@ class Browser:
         return pages
 
 
-# As long as the installation is there: a worker may come back to these tests.
-@pytest.fixture(scope="session")
+# As long as the installation is there.
+@pytest.fixture(scope="package")
 def used(stack):
     """Everything has been done with the canaries that can be. Answers what came of it."""
     credential, key = stack.manage("shell", "--no-imports", "--command", SEED).split()
