@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from revcred.models.periods import PlainPeriod
+from revcred.public_ids import public_id_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +40,7 @@ class KeyFacts(msgspec.Struct, array_like=True, frozen=True):
 class CredentialFacts(msgspec.Struct, array_like=True, frozen=True):
     """A credential, and the subscriptions that it is assigned to."""
 
-    public_id: str
+    public: UUID | None  # what stands for its public id among fingerprints: half as long
     customer: int
     assignments: list[tuple[int, PeriodFacts]]  # subscription and period
     revoked: Microseconds | None = None
@@ -47,6 +48,10 @@ class CredentialFacts(msgspec.Struct, array_like=True, frozen=True):
     suspensions: list[PeriodFacts] = []
     environment: str = ""
     tags: list[str] = []
+
+    @property
+    def public_id(self) -> str:
+        return public_id_of(self.public) if self.public else ""
 
 
 class SubscriptionFacts(msgspec.Struct, array_like=True, frozen=True):

@@ -23,6 +23,7 @@ from metering.verification.facts import (
     SubscriptionFacts,
 )
 from revcred.models import FormerName, Source
+from revcred.public_ids import fingerprint_in_sql
 
 
 def microseconds(column: str) -> sql.Composed:
@@ -39,7 +40,7 @@ FROM revcred_externalkey k WHERE {{condition}}
 # What has ended can end nothing any more, and is left out.
 CREDENTIALS = sql.SQL("""
 SELECT
-    c.id, coalesce(c.public_id, ''), c.customer_id,
+    c.id, {public}, c.customer_id,
     ARRAY(
         SELECT ARRAY[a.subscription_id, {assigned_since}, {assigned_until}]
         FROM revcred_assignment a
@@ -54,6 +55,7 @@ SELECT
     c.environment, c.tags
 FROM revcred_credential c WHERE {{condition}}
 """).format(
+    public=fingerprint_in_sql("c.public_id"),
     assigned_since=microseconds("a.active_from"),
     assigned_until=microseconds("a.active_until"),
     suspended_since=microseconds("p.active_from"),
@@ -136,9 +138,9 @@ def key_facts(row: Any) -> tuple[UUID, KeyFacts]:
 
 
 def credential_facts(row: Any) -> tuple[int, CredentialFacts]:
-    number, public_id, customer, assignments, revoked, expires, suspensions, environment, tags = row
+    number, public, customer, assignments, revoked, expires, suspensions, environment, tags = row
     return number, CredentialFacts(
-        public_id,
+        public,
         customer,
         [(subscription, (since, until)) for subscription, since, until in assignments],
         revoked,

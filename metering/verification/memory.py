@@ -44,6 +44,7 @@ from metering.verification.signed_claims import ClaimSigner
 from revcred.models import FormerName, PathRule, Source
 from revcred.models.sources import MAX_MATCHED_CHARACTERS
 from revcred.postgresql import database_deadline
+from revcred.public_ids import public_id_fingerprint
 from revcred.signing import usable_keys
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ PATH_SECONDS_WITHOUT_SOURCE = 1.0
 MAX_ROWS_REREAD = 2_000  # in one statement
 NEVER = float("-inf")
 
-_encode = msgspec.msgpack.encode
+_encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 _decode_keys = msgspec.msgpack.Decoder(list[tuple[int, KeyFacts]]).decode
 _decode_credential = msgspec.msgpack.Decoder(CredentialFacts).decode
 _decode_subscription = msgspec.msgpack.Decoder(SubscriptionFacts).decode
@@ -250,11 +251,11 @@ class RegisterMemory(Thread):
         return None if record is None else _decode_credential(record)
 
     def credential_of(self, public_id: str) -> int | None:
-        number = _number_of_public_id(public_id)
-        record = None if number is None else self._loaded.public_ids.get(number)
+        public = public_id_fingerprint(public_id)
+        record = self._loaded.public_ids.get(public.int >> 64) if public else None
         for found in _decode_numbers(record) if record else ():
             facts = self.credential(found)
-            if facts and facts.public_id == public_id:
+            if facts and facts.public == public:
                 return found
         return None
 
@@ -539,9 +540,8 @@ class RegisterMemory(Thread):
         for number in numbers:
             facts = found.get(number)
             self._loaded.credentials.put(number, _encode(facts) if facts else None)
-            public_id = _number_of_public_id(facts.public_id) if facts else None
-            if public_id is not None:
-                self._loaded.public_ids.put(public_id, _encode([number]))
+            if facts and facts.public:
+                self._loaded.public_ids.put(facts.public.int >> 64, _encode([number]))
 
     def _read_subscriptions(self, ids: Sequence[str]) -> None:
         numbers = list(map(int, ids))
@@ -612,13 +612,6 @@ def _names_in_order() -> Iterator[tuple[int, bytes]]:
 def _number_of_name(name: str) -> int:
     digest = md5(name.encode(errors="replace"), usedforsecurity=False).hexdigest()
     return int(digest[:16], 16)
-
-
-def _number_of_public_id(public_id: str) -> int | None:
-    try:
-        return int(public_id.removeprefix("cred_")[:16], 16)
-    except ValueError:
-        return None
 
 
 def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

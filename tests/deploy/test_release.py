@@ -121,6 +121,7 @@ def code(tmp_path):
     return copy
 
 
+@pytest.mark.long  # the next one is stopped by its difference alone
 def test_an_upgrade_that_keeps_everything_passes(code):
     release.check_upgrade(code, ROOT, old_python=Path(sys.executable))
 
