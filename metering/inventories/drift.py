@@ -14,7 +14,12 @@ from cachetools import TTLCache, cached
 from django.db import connection, models
 from django.utils import timezone
 
-from metering.inventories.key_states import KEY_STATES, WITH_SUSPENDED
+from metering.inventories.key_states import (
+    KEY_STATES,
+    PREFERENCE_OF_KEY,
+    STATE_OF_KEY,
+    WITH_SUSPENDED,
+)
 from metering.models import KeyInventory
 from revcred.models import Credential, Gateway
 
@@ -32,6 +37,7 @@ class DriftKind(models.TextChoices):
     SHARED = "shared", "The same key at other gateways"
 
 
+LIST_OF_STATES = f"ARRAY[{', '.join(map(repr, KEY_STATES))}]"
 JUDGED_ENTRIES = f"""
 {WITH_SUSPENDED}, entry AS (
     -- in: all entries; out: those of this inventory.
@@ -45,38 +51,33 @@ JUDGED_ENTRIES = f"""
     FROM revcred_exporteddigest
     WHERE EXISTS (SELECT FROM entry WHERE entry.kind = 'digest')
 ), holder AS (
-    -- in: the entries; out: one row an entry and key or public id that it stands for here.
-    SELECT entry.id, k.credential_id, k.active_from, k.active_until
+    -- in: the entries; out: one row an entry and key or public id that it may stand for here.
+    SELECT entry.id, k.credential_id, k.gateway_id, k.active_from, k.active_until
     FROM entry JOIN revcred_externalkey k ON k.fingerprint = entry.fingerprint
     WHERE entry.kind <> 'digest' AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
     UNION ALL
-    SELECT entry.id, k.credential_id, k.active_from, k.active_until
+    SELECT entry.id, k.credential_id, k.gateway_id, k.active_from, k.active_until
     FROM entry JOIN digest ON digest.fingerprint = entry.fingerprint
-    JOIN revcred_externalkey k ON k.id = digest.external_key_id
+    JOIN revcred_externalkey known ON known.id = digest.external_key_id
+    JOIN revcred_externalkey k ON k.fingerprint = known.fingerprint
     WHERE entry.kind = 'digest' AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
     UNION ALL
-    SELECT entry.id, c.id, c.created_at, NULL FROM entry
+    SELECT entry.id, c.id, NULL, 'epoch', NULL FROM entry
     JOIN revcred_credential c ON c.public_id = 'cred_' || replace(entry.fingerprint::text, '-', '')
     WHERE entry.kind = 'alias'
+), best AS (
+    -- in: what the entries may stand for; out: one row an entry, with what the gateway prefers.
+    -- All of it is one array of numbers, since the least one is found without sorting.
+    SELECT k.id, min({PREFERENCE_OF_KEY} || ARRAY[
+        array_position({LIST_OF_STATES}, {STATE_OF_KEY}), k.credential_id
+    ]) AS numbers
+    FROM holder k JOIN revcred_credential c ON c.id = k.credential_id
+    LEFT JOIN suspended ON suspended.credential_id = c.id
+    GROUP BY k.id
 ), judged AS (
-    -- in: what the entries stand for; out: one row a known entry, with the best state it has here.
-    -- State and credential are one number, since the least one is found without sorting.
-    SELECT best.id, best.number & ((1::bigint << 48) - 1) AS credential_id,
-        (ARRAY['active', 'later', 'suspended', 'ended', 'expired', 'revoked'])
-            [(best.number >> 48) + 1] AS state
-    FROM (
-        SELECT holder.id, min(c.id | (CASE
-            WHEN c.revoked_at <= %(now)s THEN 5
-            WHEN c.expires_at <= %(now)s THEN 4
-            WHEN holder.active_until <= %(now)s THEN 3
-            WHEN suspended.credential_id IS NOT NULL THEN 2
-            WHEN holder.active_from > %(now)s THEN 1
-            ELSE 0
-        END::bigint << 48)) AS number
-        FROM holder JOIN revcred_credential c ON c.id = holder.credential_id
-        LEFT JOIN suspended ON suspended.credential_id = c.id
-        GROUP BY holder.id
-    ) AS best
+    -- in: what the gateway prefers; out: known entries with their states. A key that is an alias
+    -- here is known: its calls are attributed.
+    SELECT id, numbers[4] AS credential_id, ({LIST_OF_STATES})[numbers[3]] AS state FROM best
 ), works_there AS (
     -- in: known entries; out: those that the gateway lets in although they are not valid here.
     SELECT entry.*, judged.credential_id, judged.state
@@ -95,11 +96,15 @@ JUDGED_ENTRIES = f"""
     FROM revcred_externalkey k
     JOIN revcred_credential c ON c.id = k.credential_id
     LEFT JOIN suspended ON suspended.credential_id = c.id
-    WHERE k.kind = 'key' AND suspended.credential_id IS NULL
-        AND k.active_from <= %(now)s AND (k.active_until IS NULL OR k.active_until > %(now)s)
-        AND (c.revoked_at IS NULL OR c.revoked_at > %(now)s)
-        AND (c.expires_at IS NULL OR c.expires_at > %(now)s)
+    WHERE k.kind = 'key' AND {STATE_OF_KEY} = 'active'
         AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
+        -- A key that counts only there hides one for any gateway.
+        AND (k.gateway_id IS NOT NULL OR NOT EXISTS (
+            SELECT FROM revcred_externalkey own
+            WHERE own.fingerprint = k.fingerprint AND own.gateway_id = %(gateway)s
+                AND own.active_from <= %(now)s
+                AND (own.active_until IS NULL OR own.active_until > %(now)s)
+        ))
         AND NOT EXISTS (
             SELECT FROM entry WHERE entry.fingerprint = k.fingerprint AND entry.is_enabled
         )
@@ -186,11 +191,17 @@ def count_drift_lately(inventory: KeyInventory) -> dict[DriftKind, int]:
 
 
 def list_drift(
-    inventory: KeyInventory, kind: DriftKind, *, rows: int, offset: int = 0
+    inventory: KeyInventory,
+    kind: DriftKind,
+    *,
+    rows: int,
+    offset: int = 0,
+    at: datetime | None = None,
 ) -> list[DriftedKey]:
     """Return differences of a kind, the latest of the inventory first."""
     with connection.cursor() as cursor:
-        cursor.execute(LISTS[kind], _arguments(inventory) | {"rows": rows, "offset": offset})
+        arguments = _arguments(inventory, at) | {"rows": rows, "offset": offset}
+        cursor.execute(LISTS[kind], arguments)
         found = cursor.fetchall()
     credentials = Credential.objects.select_related("customer").in_bulk({row[5] for row in found})
     gateways = Gateway.objects.in_bulk({number for row in found for number in row[7]})

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 from django.db import connection
 from django.db.transaction import atomic
 
-from metering.inventories.key_states import WITH_SUSPENDED
+from metering.inventories.key_states import PREFERENCE_OF_KEY, STATE_OF_KEY, WITH_SUSPENDED
 from revcred.exported_digests import export_key_id, make_missing_digests
 from revcred.models import Gateway
 
@@ -45,37 +45,46 @@ CHANGED_KEYS = """
     WHERE k.kind = 'key' AND d.external_key_id IS NULL
 """
 LIST_KEYS = """
-{suspended}, looked_at AS (
-    -- in: numbers of keys; out: one row a key with its state, also of keys that were deleted.
-    SELECT
-        chosen.id, k.id IS NOT NULL AS is_there, d.digest, c.public_id,
-        LEAST(k.active_until, c.expires_at, c.revoked_at) AS until,
-        CASE
-            WHEN c.revoked_at <= %(now)s THEN 'revoked'
-            WHEN k.id IS NULL OR k.active_until <= %(now)s THEN 'ended'
-            WHEN k.gateway_id <> %(gateway)s THEN 'ended'
-            WHEN c.expires_at <= %(now)s THEN 'expired'
-            WHEN u.suspended_at <= %(now)s OR suspended.credential_id IS NOT NULL THEN 'suspended'
-            WHEN k.active_from > %(now)s THEN 'later'
-            ELSE 'active'
-        END AS state
+{suspended}, chosen AS (
+    -- in: numbers of keys; out: those of this page, also of keys that were deleted.
+    SELECT found.id, own.fingerprint, d.digest
     FROM (
-        SELECT id FROM ({chosen}) AS found (id)
+        SELECT id FROM ({chosen}) AS numbers (id)
         WHERE id > %(after)s ORDER BY id LIMIT %(rows)s
-    ) AS chosen
-    LEFT JOIN revcred_externalkey k ON k.id = chosen.id AND k.kind = 'key'
+    ) AS found
+    LEFT JOIN revcred_externalkey own ON own.id = found.id AND own.kind = 'key'
     LEFT JOIN revcred_exporteddigest d
-        ON d.external_key_id = chosen.id AND d.key_id = %(key_id)s
-    LEFT JOIN revcred_credential c ON c.id = k.credential_id
-    LEFT JOIN revcred_customer u ON u.id = c.customer_id
-    LEFT JOIN suspended ON suspended.credential_id = c.id
+        ON d.external_key_id = found.id AND d.key_id = %(key_id)s
+), namesake AS (
+    -- in: digests of deleted keys; out: the fingerprint of another key that is the same text.
+    SELECT chosen.id, min(k.fingerprint::text)::uuid AS fingerprint
+    FROM chosen
+    JOIN revcred_exporteddigest d ON d.digest = chosen.digest AND d.key_id = %(key_id)s
+    JOIN revcred_externalkey k ON k.id = d.external_key_id
+    WHERE chosen.fingerprint IS NULL
+    GROUP BY chosen.id
 )
-SELECT id, is_there, digest, public_id, state, until FROM looked_at ORDER BY id
+-- One text may be a key at one gateway and another at the next, or begin to be one when it has
+-- ended as another. So each line tells of the key that counts at this gateway now.
+SELECT
+    chosen.id, chosen.fingerprint IS NOT NULL AS is_there, chosen.digest, c.public_id,
+    CASE WHEN k.id IS NULL THEN 'ended' ELSE {state} END AS state,
+    LEAST(k.active_until, c.expires_at, c.revoked_at) AS until
+FROM chosen LEFT JOIN namesake ON namesake.id = chosen.id
+LEFT JOIN LATERAL (
+    SELECT k.id, k.kind, k.credential_id, k.active_from, k.active_until
+    FROM revcred_externalkey k
+    WHERE k.fingerprint = coalesce(chosen.fingerprint, namesake.fingerprint)
+        AND (k.gateway_id IS NULL OR k.gateway_id = %(gateway)s)
+    ORDER BY {preference} LIMIT 1
+) AS k ON k.kind = 'key'
+LEFT JOIN revcred_credential c ON c.id = k.credential_id
+LEFT JOIN suspended ON suspended.credential_id = c.id
+ORDER BY chosen.id
 """
-LIST_ALL = LIST_KEYS.format(
-    suspended=WITH_SUSPENDED, chosen="SELECT id FROM revcred_externalkey WHERE kind = 'key'"
-)
-LIST_CHANGED = LIST_KEYS.format(suspended=WITH_SUSPENDED, chosen=CHANGED_KEYS)
+RULES = {"suspended": WITH_SUSPENDED, "state": STATE_OF_KEY, "preference": PREFERENCE_OF_KEY}
+LIST_ALL = LIST_KEYS.format(chosen="SELECT id FROM revcred_externalkey WHERE kind = 'key'", **RULES)
+LIST_CHANGED = LIST_KEYS.format(chosen=CHANGED_KEYS, **RULES)
 # A complete list has only these: what is not there is not valid, and never will be.
 LISTED_STATES = frozenset({"active", "suspended", "later"})
 

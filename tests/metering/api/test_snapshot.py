@@ -136,6 +136,21 @@ def test_a_deleted_key_is_told_of_for_a_while(reader):
     assert not ExportedDigest.objects.exists()
 
 
+def test_one_text_may_be_two_keys_and_the_one_that_counts_there_is_told(reader, gateway):
+    anywhere = factories.a_credential(key=KEY)
+    told = [reader.read()[digest_of(KEY)]["credential"]]
+    reader.read()
+    here = factories.a_credential(new_key=NewKey(key=KEY, gateway=gateway))
+    elsewhere = NewKey(key=KEY, gateway=factories.a_gateway("other"))
+    factories.a_credential(new_key=elsewhere)
+    told.append(reader.read()[digest_of(KEY)]["credential"])
+    reader.read()
+    here.keys.all().delete()
+    told.append(reader.read()[digest_of(KEY)]["credential"])
+
+    assert told == [each.public_id for each in (anywhere, here, anywhere)]
+
+
 def test_what_another_transaction_commits_late_is_not_passed_over(reader):
     slow = factories.a_credential(key=KEY)
     reader.read()
