@@ -132,6 +132,31 @@ DOORS: dict[str, Said] = {
         ]
     },
 }
+DOORS["/meter/v2/otlp/v1/traces"] = lambda name, key, _: {
+    "resourceSpans": [
+        {
+            "resource": {"attributes": [_text("service.name", "bench")]},
+            "scopeSpans": [
+                {
+                    "spans": [
+                        {
+                            "name": "chat m",
+                            "startTimeUnixNano": str(time.time_ns()),
+                            "endTimeUnixNano": str(time.time_ns()),
+                            "attributes": [
+                                _text("transaction.id", name),
+                                _text("subscriber.credential", key),
+                                _text("gen_ai.request.model", "m"),
+                                _text("gen_ai.usage.input_tokens", "50"),
+                                _text("gen_ai.usage.output_tokens", "150"),
+                            ],
+                        }
+                    ]
+                }
+            ],
+        }
+    ]
+}
 DOORS["/api/v1/events"] = DOORS["/v1/events"]
 
 

@@ -17,7 +17,6 @@ from metering.api.revenium.keys import ProductKeyView, ResolveKeyView
 from metering.api.revenium.nowhere import (
     ManagementApiView,
     NothingHereView,
-    OtherSignalsView,
     OtlpMetricsView,
 )
 from metering.api.snapshot import SnapshotView
@@ -52,7 +51,6 @@ urlpatterns = [
     path("v1/auth/", ForwardAuthView.as_view(schema=None)),
     path(SIGNING_KEYS_PATH[1:], signing_keys_view, name="signing_keys"),
     path("meter/v1/api/meter/product-key", ProductKeyView.as_view()),
-    re_path(r"^(?:meter/)?v2/otlp/v1/traces/?$", OtherSignalsView.as_view()),
     re_path(r"^(?:meter/)?v2/otlp/v1/metrics/?$", OtlpMetricsView.as_view()),
     path("meter/v2/sdk/resolve-key", ResolveKeyView.as_view()),
     path("v2/sdk/resolve-key", ResolveKeyView.as_view(schema=None)),

@@ -88,12 +88,7 @@ class LinesDialect(Dialect):
     )
 
     def read(self, post: GatewayPost) -> ParsedBody:
-        try:
-            line_format = format_of_gateway(post.gateway)
-        except UnknownFormat as error:
-            message = "The gateway's format does not exist. Choose another on its page."
-            raise MalformedRequest(message, code="unknown_format") from error
-        reader = LinesReader(line_format, AcceptanceWindow.for_gateway(post.gateway, post.now))
+        reader = LinesReader.for_post(post)
         for index, line in enumerate(split_lines(post.body, post.media_type)):
             reader.read(index, line)
         return ParsedBody(reader.calls, reader.rejected, passed_over=reader.ignored)
@@ -117,6 +112,16 @@ class LinesReader:
     ignored: int = 0
     _counts: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def for_post(cls, post: GatewayPost) -> "LinesReader":
+        """Return a reader by the format of the gateway. Raises MalformedRequest."""
+        try:
+            line_format = format_of_gateway(post.gateway)
+        except UnknownFormat as error:
+            message = "The gateway's format does not exist. Choose another on its page."
+            raise MalformedRequest(message, code="unknown_format") from error
+        return cls(line_format, AcceptanceWindow.for_gateway(post.gateway, post.now))
+
     def read(self, index: int, line: PostedLine | ItemRejected) -> None:
         """Read the line at this position in the body. Raises BodyTooLarge."""
         if isinstance(line, ItemRejected):
@@ -133,14 +138,15 @@ class LinesReader:
             line_id = f"{line.line_id}-{number}" if number and line.line_id else line.line_id
             # One of several records of a line cannot be tried again by itself.
             posted = line.as_posted if len(records) == 1 else None
-            self._read_record(index, record, RecordPlace(text, line_id), posted)
-        if len(self.calls) + len(self.rejected) > MAX_ITEMS_PER_BODY:
-            message = f"At most {MAX_ITEMS_PER_BODY:,} records at once. Send them in parts."
-            raise BodyTooLarge(message, code="too_many")
+            self.read_record(index, record, RecordPlace(text, line_id), posted)
 
-    def _read_record(
-        self, index: int, record: Record, place: RecordPlace, posted: str | None
+    def read_record(
+        self, index: int, record: Record, place: RecordPlace, posted: str | None = None
     ) -> None:
+        """Read one record of the item at this position. Raises BodyTooLarge.
+
+        `posted`: the item as it was sent, if it may be kept to be tried again.
+        """
         try:
             call = self.line_format.call_of(record, place, self.window, self._counts)
         except ItemRejected as rejection:
@@ -154,6 +160,12 @@ class LinesReader:
             self.ignored += 1
         else:
             self.calls.append(call)
+            self._check_number()
+
+    def _check_number(self) -> None:
+        if len(self.calls) + len(self.rejected) > MAX_ITEMS_PER_BODY:
+            message = f"At most {MAX_ITEMS_PER_BODY:,} records at once. Send them in parts."
+            raise BodyTooLarge(message, code="too_many")
 
     def _id_of_text(self, text: str) -> str:
         """Return the id that a record of this text has, or will have once it is accepted."""
@@ -170,6 +182,7 @@ class LinesReader:
             message=rejection.message,
         )
         self.rejected.append(RejectedItem(told, rejection.key, posted))
+        self._check_number()
 
 
 def _text_or_none(value: object) -> str | None:

@@ -13,7 +13,7 @@ from metering.api.dialects import Dialect
 from metering.api.doors import Door
 from metering.api.lines import LinesDialect
 from metering.api.revenium import ai, partial_transactions, v1, v2
-from metering.api.revenium.otlp import OtlpLogsDialect
+from metering.api.revenium.otlp import OtlpLogsDialect, OtlpTracesDialect
 from metering.api.revenium.tools import ToolEventsDialect
 from metering.api.transactions import TransactionsDialect
 from revcred.runtime.program_paths import add_program_paths
@@ -60,7 +60,10 @@ DOORS = (
     RegisteredDoor("meter/v2/ai/audio", ai.AiAudioDialect()),
     RegisteredDoor("meter/v2/ai/video", ai.AiVideoDialect()),
     RegisteredDoor("meter/v2/tool/events", ToolEventsDialect(), ("tool/events",)),
-    RegisteredDoor("meter/v2/otlp/v1/logs", OtlpLogsDialect(), ("v2/otlp/v1/logs",)),
+    RegisteredDoor("meter/v2/otlp/v1/logs", OtlpLogsDialect(), ("v2/otlp/v1/logs", "v1/logs")),
+    RegisteredDoor(
+        "meter/v2/otlp/v1/traces", OtlpTracesDialect(), ("v2/otlp/v1/traces", "v1/traces")
+    ),
 )
 # Prefixes of Revenium's API. An address under them that is no door gets an error in its style.
 METERING_ROOTS = ("meter", "tool", "v2")

@@ -109,7 +109,7 @@ class CompiledFormat:
                     columns[column] = None
         if self._is_other is not None and self._is_other(record, columns):
             return None
-        occurred_at = self.moment_of(record)
+        occurred_at = self.moment_of(record, place.moment)
         window.check(occurred_at)
         for column, get in self._named:
             value = get(record)
@@ -157,12 +157,32 @@ class CompiledFormat:
         """
         return self._line_reader.records_in(line)
 
-    def moment_of(self, record: Record) -> datetime:
-        """Return the moment of a record in UTC. Raises ItemRejected."""
+    def is_of_call(self, record: Record) -> bool:
+        """Return True if two of these are in a record: id, key or credential, path, status.
+
+        What a gateway logs beside its calls has no two of them.
+        """
+        own_id, _ = self.id_in(record)
+        facts_by_column = {column: get for column, get, _ in self._facts}
+        found = [
+            own_id is not None,
+            any(each is not None for each in self.keys_in(record)),
+            *(
+                facts_by_column[column](record) is not None
+                for column in ("path", "status")
+                if column in facts_by_column
+            ),
+        ]
+        return sum(found) > 1
+
+    def moment_of(self, record: Record, otherwise: datetime | None = None) -> datetime:
+        """Return the moment of a record in UTC, or else the other one. Raises ItemRejected."""
         for get, read in self._moments:
             value = get(record)
             if value is not None:
                 return _read_moment(read, value)
+        if otherwise is not None:
+            return otherwise
         raise ItemRejected("occurred_at", "missing", "There is no moment in it.")
 
     @property

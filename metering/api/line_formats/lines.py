@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ class RecordPlace(NamedTuple):
 
     text: str  # the record as it was sent
     line_id: str | None = None  # what tells the line from all others, if its sender says it
+    moment: datetime | None = None  # the record's, where it has none itself
 
 
 class LineReader:

@@ -1,4 +1,4 @@
-"""Tell the log records that are calls from everything else that a program logs.
+"""Tell the log records and spans that are calls from everything else that a program reports.
 
 A record is a call if it has a transaction id, a key or a subscription of its own; if the gateway's
 page names it; or if it carries the usage of one request to an AI model. Some clients report each
@@ -13,16 +13,26 @@ from typing import Any
 from metering.api.decoding import ItemRejected
 from metering.api.facts import NO_VALUE_TEXTS
 from metering.api.quantities import elements_of
-from metering.api.revenium.log_records import ParsedLogRecord
+from metering.api.revenium.log_records import ParsedLogRecord, attribute_spellings
 from revcred.models import Gateway
 
 KEY_ATTRIBUTES = ("subscriber.credential", "subscriber.credential.value", "credential")
 SUBSCRIPTION_ATTRIBUTES = ("subscription.id",)
 CALL_ATTRIBUTES = ("transaction.id", "transaction_id", *KEY_ATTRIBUTES, *SUBSCRIPTION_ATTRIBUTES)
 
+# Gateways log calls under these names, too, and their formats say what they hold.
+NAMES_OF_ACCESS_LOGS = frozenset({"credential", "transaction_id"})
+UNAMBIGUOUS_CALL_ATTRIBUTES = tuple(
+    name for name in attribute_spellings(CALL_ATTRIBUTES) if name not in NAMES_OF_ACCESS_LOGS
+)
+
 GENAI_EVENT_PREFIX = "gen_ai."  # of the names of events in the GenAI conventions
 GENAI_USAGE_PREFIX = "gen_ai.usage."
 RESPONSE_EVENT = "api_response"
+
+# Operations of the GenAI conventions: requests to a model, and what consists of such requests.
+MODEL_OPERATIONS = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
+SUMMING_OPERATIONS = frozenset({"create_agent", "invoke_agent", "invoke_workflow", "execute_tool"})
 
 # Amounts that a request to a model used, as named by Claude Code and Cursor, by Gemini's CLI and
 # by Codex.
@@ -79,6 +89,22 @@ def call_positions(
     ]
 
 
+def is_model_span(span: ParsedLogRecord) -> bool:
+    """Return True for the span of one request to a model.
+
+    Spans of agents and their tools carry the sum of such requests. A program that reports each
+    request in a log record is counted by those.
+    """
+    if _client_of_program(span):
+        return False
+    operation = span.attributes.get("gen_ai.operation.name")
+    if operation in MODEL_OPERATIONS:
+        return True
+    return operation not in SUMMING_OPERATIONS and any(
+        name.startswith(GENAI_USAGE_PREFIX) for name in span.attributes
+    )
+
+
 def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, int | Decimal]:
     """Return the quantities that the gateway's page names, or without any the usage of a model.
 
@@ -96,6 +122,14 @@ def usage_elements(record: ParsedLogRecord, named: Iterable[str]) -> dict[str, i
     # A known name means a number. Others of the conventions may be anything.
     given_names = [name for name, value in known.items() if value not in (None, *NO_VALUE_TEXTS)]
     return elements_of(known, given_names, within="") | elements_of(others, within="")
+
+
+def says_that_it_is_a_call(record: ParsedLogRecord) -> bool:
+    """Return True if the record names an id, a key or usage in OTLP's own terms."""
+    attributes = record.attributes
+    return any(attributes.get(name) is not None for name in UNAMBIGUOUS_CALL_ATTRIBUTES) or any(
+        map(is_usage, attributes)
+    )
 
 
 def _is_call_record(record: ParsedLogRecord, gateway: Gateway, *, is_twice: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Decoder of OpenTelemetry's log records, JSON or protobuf.
+"""Decoder of OpenTelemetry's log records and spans, JSON or protobuf.
 
 Each record is decoded by itself, so that one that cannot be read spoils no other.
 """
@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 
 from metering.api.decoding import MAX_ITEMS_PER_BODY, ItemRejected, rejection_from_msgspec
@@ -27,7 +28,10 @@ REVENIUM_PREFIX = "revenium."
 TOKEN_ATTRIBUTE = "revenium.api_key"  # noqa: S105 - the name of an attribute
 # Before the token is found anybody may have sent the body: no more of it is inflated and parsed.
 MAX_BYTES_BEFORE_TOKEN = 64_000
-FIRST_RESOURCE = re.compile(r'\s*\{\s*"resourceLogs"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
+FIRST_RESOURCE = re.compile(r'\s*\{\s*"resource(?:Logs|Spans)"\s*:\s*\[\s*\{\s*"resource"\s*:\s*')
+LATENCY_ATTRIBUTE = "duration_ms"
+NANOSECONDS_PER_MILLISECOND = 1_000_000
+HEX_DIGITS = re.compile(r"[0-9A-Fa-f]{1,64}")
 ID_ATTRIBUTES = ("transaction.id", "transaction_id", "log.record.uid")
 # Older exporters send an event's name as the body, where others send a sentence.
 EVENT_NAME_PATTERN = re.compile(r"[A-Za-z][\w-]*(?:\.[\w-]+)*")
@@ -70,9 +74,25 @@ class InstrumentationScope(msgspec.Struct):
     name: Any = ""
 
 
+class Span(msgspec.Struct, rename="camel"):
+    """A span of OTLP's JSON. Ids are hexadecimal digits, moments as those of log records."""
+
+    trace_id: Any = ""
+    span_id: Any = ""
+    name: Any = ""
+    start_time_unix_nano: int | None = 0
+    end_time_unix_nano: int | None = 0
+    attributes: list[KeyValue] | None = None
+
+
 class ScopeLogs(msgspec.Struct, rename="camel"):
     scope: InstrumentationScope | None = None
     log_records: list[msgspec.Raw] | None = None
+
+
+class ScopeSpans(msgspec.Struct):
+    scope: InstrumentationScope | None = None
+    spans: list[msgspec.Raw] | None = None
 
 
 class ResourceLogs(msgspec.Struct, rename="camel"):
@@ -80,8 +100,17 @@ class ResourceLogs(msgspec.Struct, rename="camel"):
     scope_logs: list[msgspec.Raw] | None = None
 
 
+class ResourceSpans(msgspec.Struct, rename="camel"):
+    resource: msgspec.Raw = msgspec.field(default_factory=partial(msgspec.Raw, b"null"))
+    scope_spans: list[msgspec.Raw] | None = None
+
+
 class LogsData(msgspec.Struct, rename="camel"):
     resource_logs: list[msgspec.Raw] | None = None
+
+
+class TracesData(msgspec.Struct, rename="camel"):
+    resource_spans: list[msgspec.Raw] | None = None
 
 
 class DocumentedLogs(msgspec.Struct, rename="camel"):
@@ -95,6 +124,19 @@ class DocumentedLogs(msgspec.Struct, rename="camel"):
         scope_logs: list[OfScope] = []
 
     resource_logs: list[OfResource] = []
+
+
+class DocumentedTraces(msgspec.Struct, rename="camel"):
+    """The body as the OpenAPI page shows it; the decoders read it level by level instead."""
+
+    class SpansOfResource(msgspec.Struct, rename="camel"):
+        class SpansOfScope(msgspec.Struct):
+            spans: list[Span] = []
+
+        resource: LogResource | None = None
+        scope_spans: list[SpansOfScope] = []
+
+    resource_spans: list[SpansOfResource] = []
 
 
 class Attributes(dict[str, Any]):
@@ -118,7 +160,7 @@ class Attributes(dict[str, Any]):
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedLogRecord:
-    """A log record, and the attributes of the resource it is about. Moments in nanoseconds."""
+    """A log record or span, and the attributes of its resource. Moments in nanoseconds."""
 
     at: int
     observed_at: int
@@ -130,6 +172,7 @@ class ParsedLogRecord:
     resource_number: int  # which of the body's resources
     # Attributes that it or its resource has twice, with different values.
     doubled: frozenset[str] = frozenset()
+    span_id: str = ""  # of a span: those of its trace and its own
 
     def own_attribute(self, names: Iterable[str]) -> str | None:
         """Return the first of these attributes that the record itself has, as text."""
@@ -168,7 +211,27 @@ def _first_attribute(names: Iterable[str], *attributes: Mapping[str, Any]) -> st
     return None
 
 
-def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord | ItemRejected]:
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A kind of telemetry: how its bodies are decoded, and what makes a record of an item.
+
+    `resources`, `scopes` and `items` are the members of the three levels of a body.
+    """
+
+    resources: str
+    scopes: str
+    items: str
+    message: type[Message]
+    decode_data: Callable[[Any], Any]
+    decode_resource_items: Callable[[Any], Any]
+    decode_scope_items: Callable[[Any], Any]
+    decode_item: Callable[[Any], Any]
+    build: "Callable[[Any, Any, Attributes, int], ParsedLogRecord]"
+
+
+def decode_records(
+    body: bytes, signal: Signal, *, protobuf: bool
+) -> list[ParsedLogRecord | ItemRejected]:
     """Return each record of a body, or its rejection, in the order of the body.
 
     Raises:
@@ -176,12 +239,8 @@ def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord |
         BodyTooLarge: it has more than MAX_ITEMS_PER_BODY records.
     """
     # One more than allowed is enough to tell: the rest is not even decoded.
-    records = list(
-        islice(
-            _records_of_protobuf(body) if protobuf else _records_of_json(body),
-            MAX_ITEMS_PER_BODY + 1,
-        )
-    )
+    split = _records_of_protobuf if protobuf else _records_of_json
+    records = list(islice(split(body, signal), MAX_ITEMS_PER_BODY + 1))
     if len(records) > MAX_ITEMS_PER_BODY:
         raise BodyTooLarge(
             f"At most {MAX_ITEMS_PER_BODY:,} records at once. Send them in parts.", code="too_many"
@@ -189,46 +248,46 @@ def decode_log_records(body: bytes, *, protobuf: bool) -> list[ParsedLogRecord |
     return records
 
 
-def _records_of_protobuf(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+def _records_of_protobuf(body: bytes, signal: Signal) -> Iterator[ParsedLogRecord | ItemRejected]:
     """Yield each record, or its rejection. Raises MalformedRequest."""
-    logs = _sound_logs(body)
-    for number, of_resource in enumerate(logs.resource_logs):
+    data = _sound_message(body, signal)
+    for number, of_resource in enumerate(getattr(data, signal.resources)):
         try:
             resource = Attributes.of(of_resource.resource.attributes)
             resource_rejection = None
         except ItemRejected as rejection:
             resource, resource_rejection = Attributes(), rejection
-        for of_scope in of_resource.scope_logs:
-            for record in of_scope.log_records:
+        for of_scope in getattr(of_resource, signal.scopes):
+            for item in getattr(of_scope, signal.items):
                 # Without its resource a record would be charged to somebody else, or to nobody.
                 yield resource_rejection or _record_or_rejection(
-                    _build_record, record, of_scope.scope.name, resource, number
+                    signal.build, item, of_scope.scope.name, resource, number
                 )
 
 
-def _sound_logs(body: bytes) -> ExportLogsServiceRequest:
+def _sound_message(body: bytes, signal: Signal) -> Any:
     """Raises MalformedRequest."""
-    logs = ExportLogsServiceRequest()
+    data = signal.message()
     try:
         try:
-            logs.ParseFromString(body)
+            data.ParseFromString(body)
         except DecodeError:
-            logs.ParseFromString(unsound_text.mended(body))
+            data.ParseFromString(unsound_text.mended(body, signal.message))
     except DecodeError as error:
         raise MalformedRequest("The body is not OTLP's protobuf.") from error
-    return logs
+    return data
 
 
-def _records_of_json(body: bytes) -> Iterator[ParsedLogRecord | ItemRejected]:
+def _records_of_json(body: bytes, signal: Signal) -> Iterator[ParsedLogRecord | ItemRejected]:
     """Yield each record, or its rejection. Raises MalformedRequest."""
     try:
-        logs = _decode_part(_decode_logs_data, body)
+        data = _decode_part(signal.decode_data, body)
     except ItemRejected as rejection:
         where = f"{rejection.field}: " if rejection.field else ""
         code = rejection.code if rejection.code == "too_deep" else "malformed"
         raise MalformedRequest(f"{where}{rejection.message}", code=code) from rejection
-    for number, raw in enumerate(logs.resource_logs or ()):
-        yield from _records_of_resource(raw, number)
+    for number, raw in enumerate(getattr(data, signal.resources) or ()):
+        yield from _records_of_resource(raw, number, signal)
 
 
 def _replace_broken_text(body: bytes) -> bytes:
@@ -237,9 +296,11 @@ def _replace_broken_text(body: bytes) -> bytes:
     return SURROGATE_ESCAPES.sub(lambda match: rb"\ufffd" if match["half"] else match[0], body)
 
 
-def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRecord | ItemRejected]:
+def _records_of_resource(
+    raw: msgspec.Raw, number: int, signal: Signal
+) -> Iterator[ParsedLogRecord | ItemRejected]:
     try:
-        of_resource = _decode_part(_decode_resource_logs, raw)
+        of_resource = _decode_part(signal.decode_resource_items, raw)
     except ItemRejected as rejection:
         yield rejection
         return
@@ -247,16 +308,16 @@ def _records_of_resource(raw: msgspec.Raw, number: int) -> Iterator[ParsedLogRec
         resource, resource_rejection = Attributes.of(_resource_attributes(of_resource)), None
     except ItemRejected as rejection:
         resource, resource_rejection = Attributes(), rejection
-    for raw_scope in of_resource.scope_logs or ():
+    for raw_scope in getattr(of_resource, signal.scopes) or ():
         try:
-            of_scope = _decode_part(_decode_scope_logs, raw_scope)
+            of_scope = _decode_part(signal.decode_scope_items, raw_scope)
         except ItemRejected as rejection:
             yield rejection
             continue
         scope = of_scope.scope.name if of_scope.scope else ""
-        for raw_record in of_scope.log_records or ():
+        for raw_item in getattr(of_scope, signal.items) or ():
             yield resource_rejection or _record_or_rejection(
-                _record_of_json, raw_record, scope, resource, number
+                _record_of_json, raw_item, scope, resource, number, signal
             )
 
 
@@ -269,7 +330,7 @@ def _record_or_rejection(
         return rejection
 
 
-def _resource_attributes(of_resource: ResourceLogs) -> list[KeyValue] | None:
+def _resource_attributes(of_resource: ResourceLogs | ResourceSpans) -> list[KeyValue] | None:
     """Return the attributes of a resource. Raises ItemRejected."""
     resource = _decode_part(_decode_resource, of_resource.resource)
     return resource.attributes if resource else None
@@ -293,18 +354,44 @@ def _decode_part(decode: Callable[[Any], T], raw: bytes | msgspec.Raw) -> T:
 
 # One decoder for each level of the tree. They leave the level below raw, so that an error in a
 # record is that record's alone.
-_decode_logs_data = msgspec.json.Decoder(LogsData, strict=False).decode
-_decode_resource_logs = msgspec.json.Decoder(ResourceLogs, strict=False).decode
-_decode_resource = msgspec.json.Decoder(LogResource | None, strict=False).decode
-_decode_scope_logs = msgspec.json.Decoder(ScopeLogs, strict=False).decode
-_decode_log_record = msgspec.json.Decoder(LogRecord, strict=False).decode
+def _lenient(item: Any) -> Callable[[Any], Any]:
+    return msgspec.json.Decoder(item, strict=False).decode
+
+
+_decode_resource = _lenient(LogResource | None)
 
 
 def _record_of_json(
-    raw: msgspec.Raw, scope: Any, resource: Attributes, number: int
+    raw: msgspec.Raw, scope: Any, resource: Attributes, number: int, signal: Signal
 ) -> ParsedLogRecord:
     """Raises ItemRejected."""
-    return _build_record(_decode_part(_decode_log_record, raw), scope, resource, number)
+    return signal.build(_decode_part(signal.decode_item, raw), scope, resource, number)
+
+
+def _build_span(span: Any, scope: Any, resource: Attributes, number: int) -> ParsedLogRecord:
+    attributes = Attributes.of(span.attributes)
+    begin, end = span.start_time_unix_nano or 0, span.end_time_unix_nano or 0
+    if begin and end >= begin:
+        attributes.setdefault(LATENCY_ATTRIBUTE, (end - begin) / NANOSECONDS_PER_MILLISECOND)
+    ids = [_hex_digits(span.trace_id), _hex_digits(span.span_id)]
+    return ParsedLogRecord(
+        at=begin or end,
+        observed_at=0,
+        name=span.name if isinstance(span.name, str) else "",
+        scope=scope if isinstance(scope, str) else "",
+        body=None,
+        attributes=attributes,
+        resource=resource,
+        resource_number=number,
+        doubled=attributes.doubled | resource.doubled,
+        span_id="-".join(ids) if all(ids) else "",
+    )
+
+
+def _hex_digits(value: Any) -> str:
+    """Return an id in hexadecimal digits, which protobuf has as bytes, or nothing."""
+    text = value.hex() if isinstance(value, bytes) else value
+    return text.lower() if isinstance(text, str) and HEX_DIGITS.fullmatch(text) else ""
 
 
 def _build_record(record: Any, scope: Any, resource: Attributes, number: int) -> ParsedLogRecord:
@@ -323,6 +410,30 @@ def _build_record(record: Any, scope: Any, resource: Attributes, number: int) ->
         resource_number=number,
         doubled=attributes.doubled | resource.doubled,
     )
+
+
+LOGS = Signal(
+    resources="resource_logs",
+    scopes="scope_logs",
+    items="log_records",
+    message=ExportLogsServiceRequest,
+    decode_data=_lenient(LogsData),
+    decode_resource_items=_lenient(ResourceLogs),
+    decode_scope_items=_lenient(ScopeLogs),
+    decode_item=_lenient(LogRecord),
+    build=_build_record,
+)
+SPANS = Signal(
+    resources="resource_spans",
+    scopes="scope_spans",
+    items="spans",
+    message=ExportTraceServiceRequest,
+    decode_data=_lenient(TracesData),
+    decode_resource_items=_lenient(ResourceSpans),
+    decode_scope_items=_lenient(ScopeSpans),
+    decode_item=_lenient(Span),
+    build=_build_span,
+)
 
 
 def _event_name_in_body(body: Any) -> str:
@@ -409,14 +520,17 @@ def _first_resource_of_json(beginning: bytes) -> Iterable[Any] | None:
         data, _ = json.JSONDecoder().raw_decode(text, match.end())
         resource = msgspec.convert(data, LogResource | None, strict=False)
         return resource.attributes if resource else None
-    first = (_decode_part(_decode_logs_data, beginning).resource_logs or [])[0]
-    return _resource_attributes(_decode_part(_decode_resource_logs, first))
+    for signal in (LOGS, SPANS):
+        for first in getattr(_decode_part(signal.decode_data, beginning), signal.resources) or ():
+            return _resource_attributes(_decode_part(signal.decode_resource_items, first))
+    return None
 
 
 def _first_resource_of_protobuf(beginning: bytes) -> Iterable[Any]:
     """Return the attributes of the first resource. Raises IndexError, DecodeError.
 
-    ExportLogsServiceRequest, ResourceLogs and Resource each begin with their field 1, the next one.
+    Requests of both signals, what they have of a resource, and Resource each begin with field 1,
+    which is the next of them.
     The parser of protobuf cannot read a message that is cut, so that two lengths are read by hand.
     """
     _, start = _length_at(beginning, 0)

@@ -54,8 +54,8 @@ class ManagementApiView(NothingHereView):
         return NotImplementedHere(message)
 
 
-class OtherSignalsView(NothingHereView):
-    """The error for OpenTelemetry's traces and metrics.
+class OtlpMetricsView(NothingHereView):
+    """The error for OpenTelemetry's metrics.
 
     It is answered to everybody without a token, since some exporters have theirs in the body.
     """
@@ -63,18 +63,11 @@ class OtherSignalsView(NothingHereView):
     answer_style = OtlpAnswerStyle()
     authentication_classes = ()  # type: ignore[assignment]
     permission_classes = ()  # type: ignore[assignment]
-    error: type[APIException] = NotImplementedHere
-    message = "Traces are not accepted. Send usage as log records, to …/otlp/v1/logs."
 
     def perform_authentication(self, request: Any) -> None:
         pass
 
     def reason(self) -> APIException:
-        return self.error(self.message)
-
-
-class OtlpMetricsView(OtherSignalsView):
-    """The error for OpenTelemetry's metrics."""
-
-    error = Gone
-    message = "Metrics are not accepted. Send usage as log records, to …/otlp/v1/logs."
+        return Gone(
+            "Metrics are not accepted. Send usage as log records, to …/otlp/v1/logs, or as spans."
+        )

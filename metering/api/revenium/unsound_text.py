@@ -16,17 +16,22 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
 
-FILES = (common_pb2, resource_pb2, logs_pb2, logs_service_pb2)  # each after those it imports
-REQUEST = "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"
+# Each after those it imports.
+FILES = (
+    *(common_pb2, resource_pb2, logs_pb2, logs_service_pb2),
+    *(trace_pb2, trace_service_pb2),
+)
 
 
-def mended(body: bytes) -> bytes:
+def mended(body: bytes, message_type: type[Message]) -> bytes:
     """Return the same message with U+FFFD for what is no text. Raises DecodeError."""
-    read, texts = _with_bytes_for_text()
+    read, texts = _with_bytes_for_text(message_type.DESCRIPTOR.full_name)
     message = read.FromString(body)
     _mend(message, texts)
     return bytes(message.SerializeToString())
@@ -51,7 +56,7 @@ def _sound(text: bytes) -> bytes:
 
 
 @cache
-def _with_bytes_for_text() -> tuple[type[Message], frozenset[str]]:
+def _with_bytes_for_text(name_of_request: str) -> tuple[type[Message], frozenset[str]]:
     """The message whose texts are bytes, and the full names of what were texts."""
     pool, texts = DescriptorPool(), set[str]()
     for module in FILES:
@@ -62,7 +67,7 @@ def _with_bytes_for_text() -> tuple[type[Message], frozenset[str]]:
                 field.type = FieldDescriptorProto.TYPE_BYTES
                 texts.add(name)
         pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(REQUEST)), frozenset(texts)
+    return GetMessageClass(pool.FindMessageTypeByName(name_of_request)), frozenset(texts)
 
 
 def _fields(

@@ -99,6 +99,21 @@ def logged(key, number, *, record=None, resource=None, body="api_request", name=
     }
 
 
+def traced(key, number, **said):
+    """The same in the span of a request to a model."""
+    (of_resource,) = logged(key, number, **said)["resourceLogs"]
+    (record,) = of_resource.pop("scopeLogs")[0]["logRecords"]
+    usage = {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "1"}}
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": f"{number!s:0>16}"[-16:],
+        "name": record["eventName"] or record["body"]["stringValue"],
+        "startTimeUnixNano": record["timeUnixNano"],
+        "attributes": [*record["attributes"], usage],
+    }
+    return {"resourceSpans": [of_resource | {"scopeSpans": [{"spans": [span]}]}]}
+
+
 BODIES = {
     LOOP: native,
     "/v1/transactions": native,
@@ -123,7 +138,9 @@ BODIES = {
         "subscriberCredential": key,
     },
     "/meter/v2/otlp/v1/logs": logged,
+    "/meter/v2/otlp/v1/traces": traced,
 }
+OTLP = {logged, traced}
 KEYS = {"key", "subject", "application", "credential", "subscriberCredential", "subscriber"}
 NESTED = {
     "metadata": lambda said: {"headers": [{"deep": {"er": said}}], said: 1},
@@ -154,8 +171,8 @@ def positions_of(door):
     """Ways to put a text into what is posted at a door: by name, a body made of one and a text."""
     address = "/v1/transactions" if door == LOOP else door
     make = BODIES[door]
-    if make is logged:
-        yield from positions_in_a_log()
+    if make in OTLP:
+        yield from positions_in_telemetry(make)
     else:
         for name in properties_of(address):
             if name in KEYS:
@@ -179,18 +196,16 @@ def positions_of(door):
     yield "no JSON", lambda _, said: said
 
 
-def positions_in_a_log():
+def positions_in_telemetry(make):
     listed = sorted({*labels.LOG_LABELS, "http.request.method", "url.path", "url.full", "http.url"})
     for names in batched(listed):
         yield (
             f"attributes from {names[0]}",
-            lambda base, said, names=names: logged(
-                **of_log(base), record=dict.fromkeys(names, said)
-            ),
+            lambda base, said, names=names: make(**of_log(base), record=dict.fromkeys(names, said)),
         )
         yield (
             f"of the resource from {names[0]}",
-            lambda base, said, names=names: logged(
+            lambda base, said, names=names: make(
                 **of_log(base), resource=dict.fromkeys(names, said)
             ),
         )
@@ -198,19 +213,22 @@ def positions_in_a_log():
         *("transaction.id", "log.record.uid", "organization.name", "product.name", "user.email"),
         *("subscriber.id", "revenium.api_key", "request_X-Api-Key", "subscription.id", "whatever"),
     ):
-        yield name, lambda base, said, name=name: logged(**of_log(base), record={name: said})
+        yield name, lambda base, said, name=name: make(**of_log(base), record={name: said})
         yield (
             f"{name} of the resource",
-            lambda base, said, name=name: logged(**of_log(base), resource={name: said}),
+            lambda base, said, name=name: make(**of_log(base), resource={name: said}),
         )
-    yield "body", lambda base, said: logged(**of_log(base), body=said)
-    yield "event's name", lambda base, said: logged(**of_log(base), name=said)
-    yield "as a name", lambda base, said: logged(**of_log(base), record={said: "whatever"})
+    yield "body", lambda base, said: make(**of_log(base), body=said)
+    yield "event's name", lambda base, said: make(**of_log(base), name=said)
+    yield "as a name", lambda base, said: make(**of_log(base), record={said: "whatever"})
 
 
 def of_log(base):
-    record = base["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
-    told = {each["key"]: each["value"]["stringValue"] for each in record["attributes"]}
+    if "resourceSpans" in base:
+        item = base["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    else:
+        item = base["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+    told = {each["key"]: each["value"].get("stringValue") for each in item["attributes"]}
     return {
         "key": told["subscriber.credential"],
         "number": told["transaction.id"].removeprefix("t-"),
@@ -226,12 +244,13 @@ def merged(base, more):
 
 
 def positions_of_prompts(door):
-    if BODIES[door] is logged:
+    make = BODIES[door]
+    if make in OTLP:
         for name in sorted(labels.NEVER_KEPT_LABELS):
-            yield lambda base, said, name=name: logged(**of_log(base), record={name: said})
-            yield lambda base, said, name=name: logged(**of_log(base), resource={name: said})
-        yield lambda base, said: logged(**of_log(base), body=said)
-        yield lambda base, said: logged(**of_log(base), record={"whatever": said})
+            yield lambda base, said, name=name: make(**of_log(base), record={name: said})
+            yield lambda base, said, name=name: make(**of_log(base), resource={name: said})
+        yield lambda base, said: make(**of_log(base), body=said)
+        yield lambda base, said: make(**of_log(base), record={"whatever": said})
     else:
         for name in sorted({*labels.NEVER_KEPT_LABELS, "whatever"}):
             yield lambda base, said, name=name: base | {name: said}

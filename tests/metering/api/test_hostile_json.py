@@ -38,6 +38,9 @@ OPEN = {
     "/meter/v2/tool/events": b'"usageMetadata":{"a":%b}',
     "/meter/v2/otlp/v1/logs": b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"attributes":['
     b'{"key":"input_tokens","value":{"intValue":"1"}},{"key":"model","value":%b}]}]}]}]',
+    "/meter/v2/otlp/v1/traces": b'"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":['
+    b'{"key":"gen_ai.usage.input_tokens","value":{"intValue":"1"}},'
+    b'{"key":"model","value":%b}]}]}]}]',
 }
 ALL_OF_THEM = {
     "transaction_id": "t-%d",

@@ -16,11 +16,10 @@ NOT_IMPLEMENTED = [
     *("/profitstream/v2/api/credentials?teamId=7", "/profitstream/v1/api/products/7"),
     *("/api/v2", "/api/v2/", "/api/v2/analytics/costs", "/api/v2/insights/a/b"),
 ]
-TRACES = ["/meter/v2/otlp/v1/traces", "/v2/otlp/v1/traces", "/v2/otlp/v1/traces/"]
 METRICS = ["/meter/v2/otlp/v1/metrics", "/v2/otlp/v1/metrics", "/meter/v2/otlp/v1/metrics/"]
 ALL = (
     [(path, 404, "not_found") for path in NOT_FOUND]
-    + [(path, 501, "not_implemented") for path in (*NOT_IMPLEMENTED, *TRACES)]
+    + [(path, 501, "not_implemented") for path in NOT_IMPLEMENTED]
     + [(path, 410, "gone") for path in METRICS]
 )
 
@@ -54,20 +53,18 @@ def test_who_is_unknown_gets_an_error_record(asked, path):
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (401, "unknown_token")
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [(each, 501) for each in TRACES] + [(each, 410) for each in METRICS]
-)
-def test_other_signals_are_told_without_a_token_and_as_protobuf(client, path, status):
+@pytest.mark.parametrize("path", METRICS)
+def test_metrics_are_told_without_a_token_and_as_protobuf(client, path):
     protobuf = "application/x-protobuf"
     answer = client.post(path, b"anything", content_type=protobuf)
 
-    assert (answer.status_code, answer["Content-Type"]) == (status, protobuf)
+    assert (answer.status_code, answer["Content-Type"]) == (410, protobuf)
     told = ExportLogsPartialSuccess.FromString(answer.content).error_message
     assert "are not accepted" in told
-    assert client.post(path, "{}", content_type="application/json").json()["status"] == status
+    assert client.post(path, "{}", content_type="application/json").json()["status"] == 410
 
 
-@pytest.mark.parametrize("path", ["/v1/nope", "/api/v1/nope", "/v1/logs"])
+@pytest.mark.parametrize("path", ["/v1/nope", "/api/v1/nope", "/v1/metrics"])
 def test_other_addresses_are_told_as_json(asked, path):
     answer = asked("post", path)
 

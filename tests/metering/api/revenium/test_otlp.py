@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES
-from metering.api.revenium.otlp import DECIDING
+from metering.api.revenium.record_facts import DECIDING
 from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, Rejection, Transaction
 from tests import factories
