@@ -25,7 +25,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long coverage lint check fix bench bench-against bench-admin bench-upload bench-pages bench-verify bench-agent \
 	history memory overload \
-	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots pictures
+	siege upgrades failover faults teeth conformance gateways fuzz order lock audit release screenshots pictures translations
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,6 +138,16 @@ screenshots: .venv/.dev-installed ## the pictures in the docs, taken anew
 
 pictures: .venv/.dev-installed ## every page of the storefront at three widths in both themes: ARGS=folder
 	$(HERE)/python docs/storefront_pictures.py $(ARGS)
+
+# What is new stands in django.po with an empty text; a test names it.
+BABEL := $(HERE)/python -m babel.messages.frontend -q
+KEYWORDS := -k gettext_noop -k gettext_lazy -k npgettext_lazy:1c,2,3
+
+translations: .venv/.dev-installed ## collects texts for locale/, and compiles what is translated there
+	@$(BABEL) extract -F deploy/babel.cfg $(KEYWORDS) --add-location file --sort-by-file -o .venv/messages.pot .
+	@$(BABEL) update -i .venv/messages.pot -d locale -D django --width 100 --no-fuzzy-matching \
+	  --ignore-obsolete --ignore-pot-creation-date
+	@$(BABEL) compile -d locale -D django
 
 export = $(UV) export -q --locked --format requirements-txt --no-header --no-annotate \
 	--no-emit-project $(2) -o requirements/$(1).txt

@@ -1,5 +1,7 @@
 """Browsers in words by which people recognise theirs, from what each says that it is."""
 
+from django.utils.translation import gettext
+
 # The first that is found counts: most browsers also name those that they are like.
 BROWSER_NAMES = {
     "Edg": "Edge",
@@ -26,4 +28,7 @@ def browser_in_words(header: str) -> str:
     """Return browser and system as far as the header User-Agent tells: "Firefox on Linux"."""
     browser = next((name for text, name in BROWSER_NAMES.items() if text in header), "")
     system = next((name for text, name in SYSTEM_NAMES.items() if text in header), "")
-    return f"{browser or 'A browser'} on {system}" if system else browser or "An unknown program"
+    if not system:
+        return browser or gettext("An unknown program")
+    name = browser or gettext("A browser")
+    return gettext("%(browser)s on %(system)s") % {"browser": name, "system": system}

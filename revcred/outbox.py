@@ -21,8 +21,10 @@ from django.db.models.functions import Now
 from django.db.transaction import atomic, on_commit
 from django.template import Context
 from django.template.loader import get_template
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from revcred.appearance import appearance_cache
+from revcred.languages import mail_languages
 from revcred.models import Customer, Membership, OutgoingMail, Subscriber, User
 from revcred.runtime.bell import Bell
 
@@ -45,19 +47,20 @@ def queue_mail(template_prefix: str, recipient: str, context: Mapping[str, Any])
     """Render `<prefix>_subject.txt` and `<prefix>_message.txt`, and put the mail into the outbox.
 
     The row belongs to the caller's transaction. Templates are plain text without escaping, and know
-    `email` and `site` besides the context.
+    `email`, `site` and `installation` besides the context. They are rendered in the recipient's
+    language: values of the context that are words have to be lazy, or functions.
     """
-    template_context = {"email": recipient, "site": _site_name()} | {**context}
-    # One line: a line break in a subject could start another header.
-    subject = " ".join(_render_template(f"{template_prefix}_subject.txt", template_context).split())
+    [language] = mail_languages([recipient.lower()]).values()
+    template_context = {"email": recipient} | _common_context() | {**context}
+    subject_template, message_template = _get_templates(template_prefix)
+    subject = _one_line(_render_text(subject_template, template_context, language))
     with atomic():
         mail = OutgoingMail.objects.create(
             recipient=recipient, subject=subject[:300], next_try_at=Now()
         )
         # Needs the id, so the row is inserted before its text.
-        mail.seal(
-            _render_template(f"{template_prefix}_message.txt", template_context).strip() + "\n"
-        )
+        message = _render_text(message_template, template_context, language)
+        mail.seal(message.strip() + "\n")
         mail.save(update_fields=["body"])
         on_commit(mail_bell.ring)
     return mail
@@ -68,25 +71,26 @@ def queue_mails(template_prefix: str, mails: Iterable[tuple[str, Mapping[str, An
 
     They are written with COPY, MAILS_PER_STATEMENT at a time.
     """
-    names = (f"{template_prefix}_{part}.txt" for part in ("subject", "message"))
-    templates = [get_template(name) for name in names]
+    templates = _get_templates(template_prefix)
     body: Any = OutgoingMail._meta.get_field("body")
-    site, now, queued = _site_name(), timezone.now(), 0
+    common, now, queued = _common_context(), timezone.now(), 0
     mails = iter(mails)
     with atomic(), connections["default"].cursor() as cursor:
         while some := list(islice(mails, MAILS_PER_STATEMENT)):
             numbers = _reserve_mail_ids(cursor, len(some))
+            languages = mail_languages(recipient.lower() for recipient, _ in some)
             with cursor.copy(COPY_MAILS) as copy:
                 for number, (recipient, context) in zip(numbers, some, strict=True):
-                    template_context = {"email": recipient, "site": site} | {**context}
+                    template_context = {"email": recipient} | common | {**context}
+                    language = languages[recipient.lower()]
                     subject, message = (
-                        _render_text(template, template_context) for template in templates
+                        _render_text(template, template_context, language) for template in templates
                     )
                     mail = OutgoingMail(pk=number)
                     mail.seal(message.strip() + "\n")
-                    subject = " ".join(subject.split())[:300]
                     sealed = body.seal(mail.body or "")
-                    copy.write_row([number, recipient, subject, sealed, now, now, 0, ""])
+                    row = [number, recipient, _one_line(subject)[:300], sealed, now, now, 0, ""]
+                    copy.write_row(row)
             queued += len(some)
         if queued:
             on_commit(mail_bell.ring)
@@ -134,18 +138,26 @@ def absolute_url(path: str) -> str:
     return f"{settings.PUBLIC_URL}{path}"
 
 
-def _site_name() -> str:
-    """Return the host by which mails call this installation."""
-    return str(settings.PUBLIC_URL).partition("://")[2]
+def _common_context() -> dict[str, str]:
+    """Return the name and the host by which mails call this installation."""
+    return {
+        "installation": appearance_cache.get().shown_name,
+        "site": str(settings.PUBLIC_URL).partition("://")[2],
+    }
 
 
-def _render_template(template_name: str, context: Mapping[str, Any]) -> str:
-    return _render_text(get_template(template_name), context)
+def _get_templates(prefix: str) -> list[Any]:
+    return [get_template(f"{prefix}_{part}.txt") for part in ("subject", "message")]
 
 
-def _render_text(template: Any, context: Mapping[str, Any]) -> str:
-    # Whoever reads a mail may be in another zone than whoever causes it.
-    with timezone.override(UTC):
+def _one_line(subject: str) -> str:
+    # A line break in a subject could start another header.
+    return " ".join(subject.split())
+
+
+def _render_text(template: Any, context: Mapping[str, Any], language: str) -> str:
+    # Whoever reads a mail may be in another zone than whoever causes it, or speak another language.
+    with timezone.override(UTC), translation.override(language):
         return str(template.template.render(Context({**context}, autoescape=False)))
 
 

@@ -45,7 +45,10 @@ ROOT_URLCONF = "revcred.urls"
 WSGI_APPLICATION = "revcred.wsgi.application"
 AUTH_USER_MODEL = "revcred.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Of the administration, of programs and of what is kept. Subscribers choose among LANGUAGES.
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 FORMAT_MODULE_PATH = "revcred.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -81,6 +84,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "revcred.runtime.middleware.BrowserFeaturesMiddleware",
     "revcred.runtime.middleware.PagesStaticFilesMiddleware",
+    "revcred.runtime.middleware.BrowserLanguageMiddleware",
     "revcred.runtime.middleware.PagesCspMiddleware",
     "revcred.runtime.middleware.PagesSessionMiddleware",
     "revcred.runtime.middleware.HostCheckMiddleware",
@@ -95,7 +99,7 @@ MIDDLEWARE = [
     "revcred.accounts.second_factor.SecondFactorMiddleware",
     "revcred.accounts.looking.LookAsSubscriberMiddleware",
     "revcred.runtime.middleware.PrivatePagesMiddleware",
-    "revcred.runtime.middleware.PageTimeZoneMiddleware",
+    "revcred.runtime.middleware.PagePreferencesMiddleware",
 ]
 
 TEMPLATES = [
@@ -110,7 +114,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "revcred.appearance.appearance",
             ],
-            "builtins": ["revcred.templatetags.moments"],
+            "builtins": ["revcred.templatetags.moments", "revcred.templatetags.languages"],
             "libraries": {"uploads": "revcred.uploads.doors.template_tags"},
         },
     },

@@ -49,7 +49,7 @@ account_urlpatterns = [
     ),
     path("company/<str:provider_id>/back/", callback, name="openid_connect_callback"),
     path("sessions/", pages.sessions_page, name="account_sessions"),
-    path("time-zone/", pages.time_zone_page, name="account_time_zone"),
+    path("preferences/", pages.preferences_page, name="account_time_zone"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
     path("look/end/", looking.end_look_page, name="account_end_look"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),

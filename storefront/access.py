@@ -17,6 +17,7 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 
 from metering.ledger.scope import LedgerScope
 from metering.models import Quarantined, Transaction
@@ -120,14 +121,14 @@ def other_confirmations(request: SignedInRequest) -> list[tuple[str, str]]:
     ways = [
         (label, f"{reverse(page)}?{back}")
         for factor_type, label, page in (
-            (Authenticator.Type.WEBAUTHN, "your passkey", "mfa_reauthenticate_webauthn"),
-            (Authenticator.Type.TOTP, "a code of your app", "mfa_reauthenticate"),
+            (Authenticator.Type.WEBAUTHN, gettext("your passkey"), "mfa_reauthenticate_webauthn"),
+            (Authenticator.Type.TOTP, gettext("a code of your app"), "mfa_reauthenticate"),
         )
         if factor_type in own_types
     ]
     if at_company:
         page = reverse("account_confirm_at_company")
-        ways.append(("your company's sign-in", f"{page}?{back}"))
+        ways.append((gettext("your company's sign-in"), f"{page}?{back}"))
     return ways
 
 
@@ -140,8 +141,13 @@ def check_may_manage(user: "User", credential: Credential) -> None:
         each.subscriber.name or each.subscriber.email
         for each in owners.select_related("subscriber")[:MAX_OWNERS_NAMED]
     ]
-    ask = f"Ask {' or '.join(names)} (owner)." if names else "Ask whoever provides your API."
-    message = f"Viewers cannot reveal keys, nor change credentials. {ask}"
+    ask = (
+        gettext("Ask %(people)s (owner).") % {"people": gettext(" or ").join(names)}
+        if names
+        else gettext("Ask whoever provides your API.")
+    )
+    refusal = gettext("Viewers cannot reveal keys, nor change credentials.")
+    message = f"{refusal} {ask}"
     raise PermissionDenied(message)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext
 
 from metering.models import Quarantined, QuarantineReason
 from revcred import hooks
@@ -14,34 +15,45 @@ from revcred.actions import credentials, own_credentials
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
 from revcred.models import Credential, ExternalKey, Subscription, User
+from storefront.formatting import moment_with_zone, plain_number
 
 TRIAL_SECONDS = 3.0  # somebody waits for the page
 DAY_HOURS = 24
-KEY_IN_USE_MESSAGE = "This key is in use already, or was. Choose another one."
+KEY_IN_USE_MESSAGE = gettext_noop("This key is in use already, or was. Choose another one.")
 MAX_NAMES_IN_SENTENCE = 5
 
 T = TypeVar("T")
 FieldErrors = Mapping[type[Exception], tuple[str | None, str]]
 
 COMMON_ERRORS: FieldErrors = {
-    credentials.CredentialRevoked: (None, "This credential is revoked. That cannot be undone."),
+    credentials.CredentialRevoked: (
+        None,
+        gettext_noop("This credential is revoked. That cannot be undone."),
+    ),
     credentials.SuspendedByProvider: (
         None,
-        "Your provider suspended this credential. Only your provider can resume it.",
+        gettext_noop("Your provider suspended this credential. Only your provider can resume it."),
     ),
     credentials.EndSetByProvider: (
         None,
-        "Your provider set the end of this key. Only your provider can move it.",
+        gettext_noop("Your provider set the end of this key. Only your provider can move it."),
     ),
-    own_credentials.KeyEndedLongAgo: (None, "This key ended too long ago, or has no end."),
-    credentials.KeyInUse: (None, "Another credential has this key by now."),
+    own_credentials.KeyEndedLongAgo: (
+        None,
+        gettext_noop("This key ended too long ago, or has no end."),
+    ),
+    credentials.KeyInUse: (None, gettext_noop("Another credential has this key by now.")),
     credentials.RevealsPaused: (
         None,
-        "Your sign-in address was changed. Confirm that change with your password first.",
+        gettext_noop(
+            "Your sign-in address was changed. Confirm that change with your password first."
+        ),
     ),
     hooks.ConcurrentChange: (
         None,
-        "Somebody else is changing this credential right now. Try again in a few seconds.",
+        gettext_noop(
+            "Somebody else is changing this credential right now. Try again in a few seconds."
+        ),
     ),
 }
 
@@ -79,7 +91,8 @@ class ActionForm(forms.Form):
         try:
             return action()
         except tuple(self.field_errors) as error:
-            field, message = self.field_errors[type(error)]
+            field, text = self.field_errors[type(error)]
+            message = gettext(text)
         if field:
             self.add_error(field, message)
         else:
@@ -122,18 +135,18 @@ class OwnActionForm(ActionForm):
         now = timezone.now()
         assigned = self.credential.assignments.at(now).values("subscription")
         charged = Subscription.objects.filter(pk__in=assigned).at(now)
-        return _listed([f"“{each}”" for each in charged], "no subscription")
+        return _listed([f"“{each}”" for each in charged], gettext("no subscription"))
 
     def _keys_in_words(self) -> str:
         """Return the ends of the keys that work now."""
         keys = self.credential.keys.at(timezone.now())
-        return _listed([f"…{key.hint}" for key in keys], "no key")
+        return _listed([f"…{key.hint}" for key in keys], gettext("no key"))
 
 
 def _listed(names: list[str], none: str) -> str:
     """Return the first names with commas, and how many more there are."""
     others = len(names) - MAX_NAMES_IN_SENTENCE
-    more = f" and {others} more" if others > 0 else ""
+    more = gettext(" and %(number)s more") % {"number": others} if others > 0 else ""
     return ", ".join(names[:MAX_NAMES_IN_SENTENCE]) + more or none
 
 
@@ -141,38 +154,43 @@ class SuspendOwnForm(OwnActionForm):
     """Asks before a credential is suspended."""
 
     permitted_as = "suspend"
-    title = "Suspend"
-    button = "Suspend this credential"
+    title = gettext_noop("Suspend")
+    button = gettext_noop("Suspend this credential")
     is_destructive = True
     is_tried_first = True
 
     def effects(self) -> list[str]:
         return [
             (
-                f"From now on, calls with {self._keys_in_words()} are not counted for"
-                f" {self._charged_to()}, and gateways that ask revcred refuse them."
+                gettext(
+                    "From now on, calls with %(keys)s are not counted for %(charged_to)s,"
+                    " and gateways that ask revcred refuse them."
+                )
+                % {"keys": self._keys_in_words(), "charged_to": self._charged_to()}
             ),
             calls_per_hour_in_words(hooks.recent_calls_of(credential=self.credential)),
-            "You can resume it at any time. Calls made until then stay not counted.",
+            gettext("You can resume it at any time. Calls made until then stay not counted."),
         ]
 
     def perform(self, by: User) -> str:
         own_credentials.suspend_own_credential(credential=self.credential, by=by)
-        return f"“{self.credential}” is suspended. You can resume it at any time."
+        return gettext("“%(credential)s” is suspended. You can resume it at any time.") % {
+            "credential": self.credential
+        }
 
 
 class ResumeOwnForm(OwnActionForm):
     """Asks before a credential counts again."""
 
     permitted_as = "suspend"
-    title = "Resume"
-    button = "Resume this credential"
+    title = gettext_noop("Resume")
+    button = gettext_noop("Resume this credential")
     is_tried_first = True
 
     def effects(self) -> list[str]:
         suspension = self.credential.suspensions.at(timezone.now()).first()
         if suspension is None:
-            return ["This credential is not suspended."]
+            return [gettext("This credential is not suspended.")]
         waiting = (
             Quarantined.objects.of_credentials(Credential.objects.filter(pk=self.credential.pk))
             .filter(occurred_at__gte=suspension.active_from, reason=QuarantineReason.KEY_NOT_VALID)
@@ -180,47 +198,60 @@ class ResumeOwnForm(OwnActionForm):
         )
         return [
             (
-                f"From now on, calls with {self._keys_in_words()} are counted again for"
-                f" {self._charged_to()}."
+                gettext("From now on, calls with %(keys)s are counted again for %(charged_to)s.")
+                % {"keys": self._keys_in_words(), "charged_to": self._charged_to()}
             ),
             (
-                f"{counted_calls(waiting)} made since {suspension.active_from:%Y-%m-%d %H:%M} UTC"
-                f" {'stays' if waiting == 1 else 'stay'} not counted."
+                ngettext(
+                    "%(calls)s made since %(moment)s stays not counted.",
+                    "%(calls)s made since %(moment)s stay not counted.",
+                    waiting,
+                )
+                % {
+                    "calls": counted_calls(waiting),
+                    "moment": moment_with_zone(suspension.active_from),
+                }
             ),
         ]
 
     def perform(self, by: User) -> str:
         own_credentials.resume_own_credential(credential=self.credential, by=by)
-        return f"“{self.credential}” is active again."
+        return gettext("“%(credential)s” is active again.") % {"credential": self.credential}
 
 
 class RevokeOwnForm(OwnActionForm):
     """Asks for the reason of a revocation."""
 
     permitted_as = "revoke"
-    title = "Revoke"
-    button = "Revoke for good"
+    title = gettext_noop("Revoke")
+    button = gettext_noop("Revoke for good")
     is_destructive = True
     is_confirmed_by_password = True
 
     reason = forms.CharField(
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Everybody who sees this credential reads it.",
+        help_text=gettext_lazy("Everybody who sees this credential reads it."),
     )
 
     def effects(self) -> list[str]:
         return [
-            "This cannot be undone.",
-            f"{self._keys_in_words()} stop at once, and can no longer be revealed.",
+            gettext("This cannot be undone."),
+            gettext("%(keys)s stop at once, and can no longer be revealed.")
+            % {"keys": self._keys_in_words()},
             (
-                f"Calls with them are not counted for {self._charged_to()}, and gateways that ask"
-                " revcred refuse them."
+                gettext(
+                    "Calls with them are not counted for %(charged_to)s, and gateways that ask"
+                    " revcred refuse them."
+                )
+                % {"charged_to": self._charged_to()}
             ),
             calls_per_hour_in_words(hooks.recent_calls_of(credential=self.credential)),
             (
-                "If you only want another key, rotate the credential. To stop it for a while,"
-                " suspend it."
+                gettext(
+                    "If you only want another key, rotate the credential. To stop it for a while,"
+                    " suspend it."
+                )
             ),
         ]
 
@@ -228,38 +259,38 @@ class RevokeOwnForm(OwnActionForm):
         own_credentials.revoke_own_credential(
             credential=self.credential, reason=self.cleaned_data["reason"], by=by
         )
-        return f"“{self.credential}” is revoked."
+        return gettext("“%(credential)s” is revoked.") % {"credential": self.credential}
 
 
 class RotateOwnForm(OwnActionForm):
     """Asks how long the old key stays valid, and for the new key if it is one's own."""
 
     permitted_as = "rotate"
-    title = "Rotate"
-    button = "Make a new key"
+    title = gettext_noop("Rotate")
+    button = gettext_noop("Make a new key")
     is_confirmed_by_password = True
     # Usual times that callers need to change their configuration, in hours.
     OVERLAPS = (
-        ("1", "1 hour"),
-        ("24", "24 hours"),
-        ("168", "7 days"),
-        ("720", "30 days"),
-        ("0", "Not at all: it ends now"),
+        ("1", gettext_lazy("1 hour")),
+        ("24", gettext_lazy("24 hours")),
+        ("168", gettext_lazy("7 days")),
+        ("720", gettext_lazy("30 days")),
+        ("0", gettext_lazy("Not at all: it ends now")),
     )
 
     overlap = forms.ChoiceField(
         choices=OVERLAPS,
         initial="168",
         widget=forms.RadioSelect,
-        label="How long the old key works beside the new one",
+        label=gettext_lazy("How long the old key works beside the new one"),
     )
     value = forms.CharField(
         required=False,
         max_length=MAX_KEY_CHARACTERS,
         min_length=16,
-        label="A key of your own",
+        label=gettext_lazy("A key of your own"),
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="Leave it empty, and revcred makes a key.",
+        help_text=gettext_lazy("Leave it empty, and revcred makes a key."),
     )
     # Names what the person saw, so that a click that comes twice makes one key.
     newest_key = forms.IntegerField(widget=forms.HiddenInput)
@@ -280,20 +311,25 @@ class RotateOwnForm(OwnActionForm):
     def effects(self) -> list[str]:
         now = timezone.now()
         current = list(self.credential.keys.current(now))
-        effects = ["A new key is made, which works at once."]
+        effects = [gettext("A new key is made, which works at once.")]
         for key in current:
             rate = calls_per_hour_in_words(
-                hooks.recent_calls_of(key=key), subject=f"The key …{key.hint}"
+                hooks.recent_calls_of(key=key),
+                subject=gettext("The key …%(hint)s") % {"hint": key.hint},
             )
             until = (
-                f" It ends at {key.active_until:%Y-%m-%d %H:%M} UTC, or earlier if you choose so."
+                gettext(" It ends at %(moment)s, or earlier if you choose so.")
+                % {"moment": moment_with_zone(key.active_until)}
                 if key.active_until
                 else ""
             )
             effects.append(f"{rate}{until}")
         effects.append(
-            "You can end the old key earlier, or let it work longer, at any time. Calls with a key"
-            " that has ended are not counted, and gateways that ask revcred refuse them."
+            gettext(
+                "You can end the old key earlier, or let it work longer, at any time. Calls"
+                " with a key that has ended are not counted, and gateways that ask revcred"
+                " refuse them."
+            )
         )
         return effects
 
@@ -310,19 +346,23 @@ class RotateOwnForm(OwnActionForm):
             )
         except credentials.RotatedMeanwhile as error:
             self.new_key = error.key
-            return (
-                f"“{self.credential}” has had a new key, …{error.key.hint}, since"
-                f" {error.key.active_from:%Y-%m-%d %H:%M} UTC."
-            )
-        return f"“{self.credential}” has a new key, …{self.new_key.hint}."
+            return gettext("“%(credential)s” has had a new key, …%(hint)s, since %(moment)s.") % {
+                "credential": self.credential,
+                "hint": error.key.hint,
+                "moment": moment_with_zone(error.key.active_from),
+            }
+        return gettext("“%(credential)s” has a new key, …%(hint)s.") % {
+            "credential": self.credential,
+            "hint": self.new_key.hint,
+        }
 
 
 class EndOwnKeyForm(OwnActionForm):
     """Asks before the old key of a rotation ends."""
 
     permitted_as = "rotate"
-    title = "End the old key"
-    button = "End this key now"
+    title = gettext_noop("End the old key")
+    button = gettext_noop("End this key now")
     is_destructive = True
     is_tried_first = True
     key: ExternalKey
@@ -330,73 +370,108 @@ class EndOwnKeyForm(OwnActionForm):
     def effects(self) -> list[str]:
         return [
             (
-                f"The key …{self.key.hint} stops now. Calls with it are not counted, and gateways"
-                " that ask revcred refuse them."
+                gettext(
+                    "The key …%(hint)s stops now. Calls with it are not counted, and gateways that"
+                    " ask revcred refuse them."
+                )
+                % {"hint": self.key.hint}
             ),
             calls_per_hour_in_words(hooks.recent_calls_of(key=self.key)),
-            f"You can let it work again within {own_credentials.RESTORABLE_PERIOD.days} days.",
+            gettext("You can let it work again within %(days)s days.")
+            % {"days": own_credentials.RESTORABLE_PERIOD.days},
         ]
 
     def perform(self, by: User) -> str:
         own_credentials.end_own_key(key=self.key, by=by)
-        return f"The key …{self.key.hint} has ended."
+        return gettext("The key …%(hint)s has ended.") % {"hint": self.key.hint}
 
 
 class ExtendOwnKeyForm(OwnActionForm):
     """Asks how long an old key goes on working."""
 
     permitted_as = "rotate"
-    title = "Let the old key work longer"
-    button = "Move its end"
+    title = gettext_noop("Let the old key work longer")
+    button = gettext_noop("Move its end")
     key: ExternalKey
     # From now on, in hours.
-    PERIODS = (("24", "24 hours"), ("168", "7 days"), ("720", "30 days"))
+    PERIODS = (
+        ("24", gettext_lazy("24 hours")),
+        ("168", gettext_lazy("7 days")),
+        ("720", gettext_lazy("30 days")),
+    )
 
     period = forms.ChoiceField(
-        choices=PERIODS, initial="24", widget=forms.RadioSelect, label="How long from now"
+        choices=PERIODS,
+        initial="24",
+        widget=forms.RadioSelect,
+        label=gettext_lazy("How long from now"),
     )
 
     def effects(self) -> list[str]:
         ends, hint = self.key.active_until, self.key.hint
         if ends is None or ends > timezone.now():
-            until = f"{ends:%Y-%m-%d %H:%M} UTC" if ends else "without an end"
-            first = f"The key …{hint} works until {until}."
-        else:
             first = (
-                f"The key …{hint} ended at {ends:%Y-%m-%d %H:%M} UTC. It works again at once, and"
-                " calls made with it since then are counted."
+                gettext("The key …%(hint)s works until %(moment)s.")
+                % {"hint": hint, "moment": moment_with_zone(ends)}
+                if ends
+                else gettext("The key …%(hint)s works without an end.") % {"hint": hint}
             )
+        else:
+            first = gettext(
+                "The key …%(hint)s ended at %(moment)s. It works again at once, and calls"
+                " made with it since then are counted."
+            ) % {"hint": hint, "moment": moment_with_zone(ends)}
         return [first, calls_per_hour_in_words(hooks.recent_calls_of(key=self.key))]
 
     def clean_period(self) -> timedelta:
         period = timedelta(hours=int(self.cleaned_data["period"]))
         ends = self.key.active_until
         if ends and timezone.now() + period <= ends:
-            self.add_error(None, "The key works longer than that already.")
+            self.add_error(None, gettext("The key works longer than that already."))
         return period
 
     def perform(self, by: User) -> str:
         until = timezone.now() + self.cleaned_data["period"]
         own_credentials.extend_own_key(key=self.key, until=until, by=by)
-        return f"The key …{self.key.hint} works until {until:%Y-%m-%d %H:%M} UTC."
+        return gettext("The key …%(hint)s works until %(moment)s.") % {
+            "hint": self.key.hint,
+            "moment": moment_with_zone(until),
+        }
 
 
 def counted_calls(number: int) -> str:
     """Return the number with its noun, such as `1 call` or `2,000 calls`."""
-    return f"{number:,} {'call' if number == 1 else 'calls'}"
+    text = ngettext("%(number)s call", "%(number)s calls", number)
+    return text % {"number": plain_number(number)}
 
 
-def calls_per_hour_in_words(recent: RecentCalls, subject: str = "It") -> str:
-    """Return a sentence on the calls of the last day, in total and per hour."""
+def calls_per_hour_in_words(recent: RecentCalls, subject: str | None = None) -> str:
+    """Return a sentence on the calls of the last day, in total and per hour.
+
+    `subject`: what had the calls; None for what the sentence before named.
+    """
+    subject = subject or gettext("It")
     if not recent.is_complete:
-        return f"{subject} has more calls than could be counted in time."
+        return gettext("%(subject)s has more calls than could be counted in time.") % {
+            "subject": subject
+        }
     if not recent.calls:
-        return f"{subject} had no calls in the last {RECENT_CALLS_DAYS} days."
+        return gettext("%(subject)s had no calls in the last %(days)s days.") % {
+            "subject": subject,
+            "days": RECENT_CALLS_DAYS,
+        }
     if not recent.last_day:
-        return (
-            f"{subject} had {counted_calls(recent.calls)} in the last {RECENT_CALLS_DAYS} days, and"
-            " none in the last 24 hours."
-        )
+        return gettext(
+            "%(subject)s had %(calls)s in the last %(days)s days, and none in the last 24 hours."
+        ) % {"subject": subject, "calls": counted_calls(recent.calls), "days": RECENT_CALLS_DAYS}
     per_hour = recent.last_day / DAY_HOURS
-    rate = f"about {per_hour:,.0f} an hour" if per_hour >= 1 else "less than one an hour"
-    return f"{subject} had {counted_calls(recent.last_day)} in the last 24 hours, {rate}."
+    rate = (
+        gettext("about %(per_hour)s an hour") % {"per_hour": plain_number(round(per_hour))}
+        if per_hour >= 1
+        else gettext("less than one an hour")
+    )
+    return gettext("%(subject)s had %(calls)s in the last 24 hours, %(rate)s.") % {
+        "subject": subject,
+        "calls": counted_calls(recent.last_day),
+        "rate": rate,
+    }

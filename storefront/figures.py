@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext, gettext_noop
 
 from metering.ledger.daily_usage import ScopedUsage
 from metering.models.transactions import QuarantinedQuerySet
@@ -27,6 +28,18 @@ PARTY_MODELS: dict[str, type[Credential] | type[Subscription] | type[Gateway]] =
     "credential": Credential,
     "subscription": Subscription,
     "gateway": Gateway,
+}
+
+# The names of series of what has no such party, and of all further parties.
+WITHOUT_PARTY = {
+    "credential": gettext_noop("Without a credential"),
+    "subscription": gettext_noop("Without a subscription"),
+    "gateway": gettext_noop("Without a gateway"),
+}
+OTHER_PARTIES = {
+    "credential": gettext_noop("Other credentials"),
+    "subscription": gettext_noop("Other subscriptions"),
+    "gateway": gettext_noop("Other gateways"),
 }
 
 AmountByStart = dict[datetime, Decimal]
@@ -249,10 +262,10 @@ def build_usage_chart(
     named = {
         number: str(each) for number, each in PARTY_MODELS[party].objects.in_bulk(leading).items()
     }
-    names = {number: named.get(number, f"Without a {party}") for number in leading}
+    names = {number: named.get(number, gettext(WITHOUT_PARTY[party])) for number in leading}
     # The database sums up the remaining parties, so that a thousand do not reach Python.
     if OTHERS in amounts:
-        names[OTHERS] = f"Other {party}s"
+        names[OTHERS] = gettext(OTHER_PARTIES[party])
     colours = _colours(party, named)
     waiting = uncounted_over_time(uncounted, window, element=element)
     starts = _starts_up_to(now, window, [waiting, *amounts.values()])
@@ -352,7 +365,9 @@ def _uncounted_series(
 ) -> UsageSeries | None:
     if not waiting:
         return None
-    return _build_series("Not counted", waiting, starts, colour=0, key=UNCOUNTED_NAME, off=off)
+    return _build_series(
+        gettext("Not counted"), waiting, starts, colour=0, key=UNCOUNTED_NAME, off=off
+    )
 
 
 def _earlier(

@@ -10,6 +10,7 @@ from allauth.account.forms import ReauthenticateForm
 from django import forms
 from django.db import models
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from metering.customer_calls import CallFilter, CallPosition, find_sent_calls
 from metering.models import RefusedCall
@@ -34,6 +35,10 @@ EARLIEST_DAY, LATEST_DAY = date(2000, 1, 1), date(2199, 12, 31)
 DAYS_LISTED_AT_FIRST = 30  # of calls
 MAX_CHOICES = 200  # in a list to choose from
 MAX_ID_CHARACTERS = 1_000
+ANY_OF = {
+    "credential": gettext_noop("Any credential"),
+    "subscription": gettext_noop("Any subscription"),
+}
 MAX_NAMES_OFF = 20  # series that are switched off
 
 
@@ -50,7 +55,7 @@ class ConfirmPasswordForm(ReauthenticateForm):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password"].label = "Your password"
+        self.fields["password"].label = gettext("Your password")
         self.fields["password"].widget.attrs = {"autocomplete": "current-password"}
 
 
@@ -63,13 +68,15 @@ class UsageForm(forms.Form):
     span = forms.ChoiceField(choices=CalendarSpan.choices, required=False, widget=forms.HiddenInput)
     day = forms.DateField(required=False, widget=forms.HiddenInput)
     since = forms.DateField(
-        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+        required=False, label=gettext_lazy("From"), widget=forms.DateInput(attrs={"type": "date"})
     )
     until = forms.DateField(
-        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
+        required=False, label=gettext_lazy("To"), widget=forms.DateInput(attrs={"type": "date"})
     )
     step = forms.ChoiceField(
-        choices=[("", "Automatic"), *Step.choices], required=False, label="Bars per"
+        choices=[("", gettext_lazy("Automatic")), *Step.choices],
+        required=False,
+        label=gettext_lazy("Bars per"),
     )
     element = forms.CharField(required=False)
 
@@ -83,7 +90,7 @@ class UsageForm(forms.Form):
         super().__init__(data)
         self.today = today
         for name, offered in (choices or {}).items():
-            choose_among(self.fields[name], offered, f"Any {name}")
+            choose_among(self.fields[name], offered, gettext(ANY_OF[name]))
         # The names of series are those of any chart.
         self._off = frozenset(data.getlist("off")[:MAX_NAMES_OFF])
         # Fills cleaned_data with the fields that are valid; the others are left out.
@@ -133,14 +140,18 @@ class UsagePageForm(UsageForm):
     """Choice for the page of all usage, which can also be split and narrowed."""
 
     class Split(models.TextChoices):
-        SUBSCRIPTION = "subscription", "Subscription"
-        CREDENTIAL = "credential", "Credential"
-        ELEMENT = "element", "Element"
-        GATEWAY = "gateway", "Gateway"
+        SUBSCRIPTION = "subscription", gettext_lazy("Subscription")
+        CREDENTIAL = "credential", gettext_lazy("Credential")
+        ELEMENT = "element", gettext_lazy("Element")
+        GATEWAY = "gateway", gettext_lazy("Gateway")
 
-    by = forms.ChoiceField(choices=Split.choices, required=False, label="By")
-    subscription = forms.ModelChoiceField(Subscription.objects.none(), required=False)
-    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
+    by = forms.ChoiceField(choices=Split.choices, required=False, label=gettext_lazy("By"))
+    subscription = forms.ModelChoiceField(
+        Subscription.objects.none(), required=False, label=gettext_lazy("Subscription")
+    )
+    credential = forms.ModelChoiceField(
+        Credential.objects.none(), required=False, label=gettext_lazy("Credential")
+    )
 
     @property
     def split(self) -> str:
@@ -158,21 +169,29 @@ class CallFilterForm(forms.Form):
     """Choice of calls to list. Invalid values are ignored."""
 
     class Show(models.TextChoices):
-        ALL = "all", "Counted or not"
-        COUNTED = "counted", "Counted"
-        UNCOUNTED = "uncounted", "Not counted"
+        ALL = "all", gettext_lazy("Counted or not")
+        COUNTED = "counted", gettext_lazy("Counted")
+        UNCOUNTED = "uncounted", gettext_lazy("Not counted")
 
     STATUS_CLASSES = tuple((str(n), f"{n}xx") for n in range(1, 6))
 
-    show = forms.ChoiceField(choices=Show.choices, required=False, label="Calls")
-    credential = forms.ModelChoiceField(Credential.objects.none(), required=False)
-    subscription = forms.ModelChoiceField(Subscription.objects.none(), required=False)
-    status = forms.ChoiceField(choices=[("", "Any status"), *STATUS_CLASSES], required=False)
+    show = forms.ChoiceField(choices=Show.choices, required=False, label=gettext_lazy("Calls"))
+    credential = forms.ModelChoiceField(
+        Credential.objects.none(), required=False, label=gettext_lazy("Credential")
+    )
+    subscription = forms.ModelChoiceField(
+        Subscription.objects.none(), required=False, label=gettext_lazy("Subscription")
+    )
+    status = forms.ChoiceField(
+        label=gettext_lazy("Status"),
+        choices=[("", gettext_lazy("Any status")), *STATUS_CLASSES],
+        required=False,
+    )
     since = forms.DateField(
-        required=False, label="From", widget=forms.DateInput(attrs={"type": "date"})
+        required=False, label=gettext_lazy("From"), widget=forms.DateInput(attrs={"type": "date"})
     )
     until = forms.DateField(
-        required=False, label="To", widget=forms.DateInput(attrs={"type": "date"})
+        required=False, label=gettext_lazy("To"), widget=forms.DateInput(attrs={"type": "date"})
     )
     id = forms.CharField(required=False, widget=forms.HiddenInput, max_length=MAX_ID_CHARACTERS)
     key = forms.UUIDField(required=False, widget=forms.HiddenInput)
@@ -188,8 +207,8 @@ class CallFilterForm(forms.Form):
     ) -> None:
         super().__init__(data)
         self._today = today
-        choose_among(self.fields["credential"], credentials, "Any credential")
-        choose_among(self.fields["subscription"], subscriptions, "Any subscription")
+        choose_among(self.fields["credential"], credentials, gettext("Any credential"))
+        choose_among(self.fields["subscription"], subscriptions, gettext("Any subscription"))
         # Fills cleaned_data with the fields that are valid; the others are left out.
         self.is_valid()
         # The period is shown, chosen or not.
@@ -261,9 +280,13 @@ class CallSearchForm(forms.Form):
     q = forms.CharField(
         required=False,
         max_length=MAX_PASTED_CHARACTERS,
-        label="Search calls",
+        label=gettext_lazy("Search calls"),
         widget=forms.TextInput(
-            attrs={"type": "search", "placeholder": "ID of a call, or a key", "autocomplete": "off"}
+            attrs={
+                "type": "search",
+                "placeholder": gettext_lazy("ID of a call, or a key"),
+                "autocomplete": "off",
+            }
         ),
     )
 
@@ -320,11 +343,11 @@ class CredentialSearchForm(forms.Form):
     q = forms.CharField(
         required=False,
         max_length=MAX_PASTED_CHARACTERS,
-        label="Search credentials",
+        label=gettext_lazy("Search credentials"),
         widget=forms.TextInput(
             attrs={
                 "type": "search",
-                "placeholder": "Name, key, or its last four characters",
+                "placeholder": gettext_lazy("Name, key, or its last four characters"),
                 "autocomplete": "off",
             }
         ),

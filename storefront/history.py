@@ -5,13 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils.translation import gettext, gettext_noop
+
 from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Subscriber, User
+from storefront.formatting import short_moment_with_zone
 
 MAX_EVENTS_READ = 200
 KEY_HISTORY_PERIOD = timedelta(days=90)
 KEY_VERBS = (AuditVerb.KEY_REVEALED, AuditVerb.SECRET_REVEALED, AuditVerb.ROTATED)
-PROVIDER = "Your provider"
-FIELD_NAMES = {"expires_at": "expiry"}
+PROVIDER = gettext_noop("Your provider")
+# What a provider changes; other fields are named as they are.
+FIELD_NAMES = {
+    "expires_at": gettext_noop("expiry"),
+    "name": gettext_noop("name"),
+    "environment": gettext_noop("environment"),
+    "tags": gettext_noop("tags"),
+}
 
 Details = Mapping[str, Any]
 
@@ -59,15 +68,15 @@ def _entries(found: Iterable[AuditEvent]) -> list[HistoryEntry]:
     actors = _names_of_actors(events)
     entries: list[HistoryEntry] = []
     for event in events:
-        actor = actors.get(event.actor_id, PROVIDER)
+        actor = actors.get(event.actor_id)
         entry = HistoryEntry(
             at=event.at,
-            actor=actor,
+            actor=actor or gettext(PROVIDER),
             what=SENTENCES[AuditVerb(event.verb)](event.details),
             credential=event.target_id,
             name=event.target,
             # Addresses of the provider's staff are theirs.
-            address=None if actor is PROVIDER else event.address,
+            address=event.address if actor else None,
         )
         if entries and _is_again(entries[-1], entry):
             entries[-1].times += 1
@@ -96,49 +105,76 @@ def _names_of_actors(events: Iterable[AuditEvent]) -> dict[int | None, str]:
 
 def _in_words(moment: Any) -> str:
     """Return a moment of an event's details for people."""
-    return f"{datetime.fromisoformat(moment):%-d %b %Y, %H:%M} UTC"
+    return short_moment_with_zone(datetime.fromisoformat(moment))
 
 
 def _key(details: Details) -> str:
     hint = details.get("hint")
-    return f"the key …{hint}" if hint else "a key"
+    return gettext("the key …%(hint)s") % {"hint": hint} if hint else gettext("a key")
 
 
 def _changed(details: Details) -> str:
-    names = [FIELD_NAMES.get(name, name) for name in details.get("changed", {})]
-    return f"changed its {', '.join(names)}" if names else "changed it"
+    names = [gettext(FIELD_NAMES.get(name, name)) for name in details.get("changed", {})]
+    return (
+        gettext("changed its %(fields)s") % {"fields": ", ".join(names)}
+        if names
+        else gettext("changed it")
+    )
 
 
 def _extended(details: Details) -> str:
     _, until = details["changed"]["until"]
-    return f"let {_key(details)} work until {_in_words(until)}"
+    return gettext("let %(key)s work until %(until)s") % {
+        "key": _key(details),
+        "until": _in_words(until),
+    }
 
 
 def _rotated(details: Details) -> str:
-    old = f". Old keys end at {_in_words(details['old_until'])}" if details["changed"] else ""
-    return f"rotated it to {_key(details)}{old}"
+    old = (
+        gettext(". Old keys end at %(moment)s") % {"moment": _in_words(details["old_until"])}
+        if details["changed"]
+        else ""
+    )
+    return gettext("rotated it to %(key)s%(old)s") % {"key": _key(details), "old": old}
 
 
 def _moved(details: Details) -> str:
-    return f"moved it from “{details['from']}” to “{details['to']}”"
+    return gettext("moved it from “%(old)s” to “%(new)s”") % {
+        "old": details["from"],
+        "new": details["to"],
+    }
 
 
 # Lists that are applied record some of these, too, with fewer details.
 SENTENCES: Mapping[AuditVerb, Callable[[Details], str]] = {
-    AuditVerb.ISSUED: lambda details: f"issued it with {_key(details)}",
+    AuditVerb.ISSUED: lambda details: gettext("issued it with %(key)s") % {"key": _key(details)},
     AuditVerb.CHANGED: _changed,
-    AuditVerb.ALIAS_ADDED: lambda details: f"added the alias …{details['hint']}",
-    AuditVerb.KEY_ENDED: lambda details: f"ended {_key(details)}",
+    AuditVerb.ALIAS_ADDED: lambda details: (
+        gettext("added the alias …%(hint)s") % {"hint": details["hint"]}
+    ),
+    AuditVerb.KEY_ENDED: lambda details: gettext("ended %(key)s") % {"key": _key(details)},
     AuditVerb.KEY_EXTENDED: _extended,
     AuditVerb.ROTATED: _rotated,
-    AuditVerb.SUSPENDED: lambda _: "suspended it",
-    AuditVerb.RESUMED: lambda _: "resumed it",
-    AuditVerb.REVOKED: lambda details: f"revoked it: {details['reason']}",
-    AuditVerb.ASSIGNED: lambda details: f"had it charged to “{details['subscription']}”",
+    AuditVerb.SUSPENDED: lambda _: gettext("suspended it"),
+    AuditVerb.RESUMED: lambda _: gettext("resumed it"),
+    AuditVerb.REVOKED: lambda details: (
+        gettext("revoked it: %(reason)s") % {"reason": details["reason"]}
+    ),
+    AuditVerb.ASSIGNED: lambda details: (
+        gettext("had it charged to “%(subscription)s”") % {"subscription": details["subscription"]}
+    ),
     AuditVerb.MOVED: _moved,
-    AuditVerb.UNASSIGNED: lambda details: f"had “{details['subscription']}” charged no more",
-    AuditVerb.KEY_REVEALED: lambda details: f"revealed {_key(details)}",
-    AuditVerb.SECRET_REVEALED: lambda details: f"revealed the secret of {_key(details)}",
-    AuditVerb.LEAK_CONTAINED: lambda details: f"ended leaked keys: {details['where']}",
-    AuditVerb.UNDONE: lambda _: "took an earlier change back",
+    AuditVerb.UNASSIGNED: lambda details: (
+        gettext("had “%(subscription)s” charged no more")
+        % {"subscription": details["subscription"]}
+    ),
+    AuditVerb.KEY_REVEALED: lambda details: gettext("revealed %(key)s") % {"key": _key(details)},
+    AuditVerb.SECRET_REVEALED: lambda details: (
+        gettext("revealed the secret of %(key)s") % {"key": _key(details)}
+    ),
+    AuditVerb.LEAK_CONTAINED: lambda details: (
+        gettext("ended leaked keys: %(where)s") % {"where": details["where"]}
+    ),
+    AuditVerb.UNDONE: lambda _: gettext("took an earlier change back"),
 }

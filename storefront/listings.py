@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.utils.translation import gettext_lazy
 
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.scope import LedgerScope
@@ -27,20 +28,20 @@ MIN_ELAPSED_TO_PROJECT = 1 / 31  # of a month: the first day says little
 class CredentialsShown(models.TextChoices):
     """The credentials that the list shows."""
 
-    ALL = "all", "All"
-    ACTIVE = "active", "Active"
-    ROTATING = "rotating", "In rotation"
-    UNUSED = "unused", "Never used"
-    SUSPENDED = "suspended", "Suspended"
-    OVER = "over", "Revoked or expired"
+    ALL = "all", gettext_lazy("All")
+    ACTIVE = "active", gettext_lazy("Active")
+    ROTATING = "rotating", gettext_lazy("In rotation")
+    UNUSED = "unused", gettext_lazy("Never used")
+    SUSPENDED = "suspended", gettext_lazy("Suspended")
+    OVER = "over", gettext_lazy("Revoked or expired")
 
 
 class CredentialsOrder(models.TextChoices):
     """The order of the list."""
 
-    NAME = "name", "Name"
-    USED = "used", "Last used"
-    CREATED = "created", "Newest"
+    NAME = "name", gettext_lazy("Name")
+    USED = "used", gettext_lazy("Last used")
+    CREATED = "created", gettext_lazy("Newest")
 
 
 ORDER_COLUMNS: dict[str, tuple[Any, ...]] = {

@@ -7,15 +7,16 @@ from enum import IntEnum
 from typing import Any
 
 from django.urls import reverse
-from django.utils.formats import date_format
 from django.utils.http import urlencode
-from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext
 
 from metering.models.transactions import QuarantineReason
 from metering.verification.figures import RefusedFigure
 from revcred.actions.permitted_actions import permitted_actions_by_credential
 from revcred.models import Credential, ExternalKey
 from revcred.models.credentials import CredentialQuerySet
+from revcred.templatetags.languages import within_sentence
+from storefront.formatting import plain_number, short_moment_with_zone, time_since
 from storefront.listings import (
     CredentialsShown,
     SubscriptionRow,
@@ -106,12 +107,17 @@ def needs_of_subscriptions(rows: Iterable[SubscriptionRow]) -> Iterator[Need]:
         quota = row.subscription.quota
         if not row.owned or not quota:
             continue
-        sentence = f"{row.calls_this_month:,.0f} of {quota:,} calls of this month are used."
+        sentence = gettext("%(calls)s of %(quota)s calls of this month are used.") % {
+            "calls": plain_number(round(row.calls_this_month)),
+            "quota": plain_number(quota),
+        }
         if row.calls_this_month > quota:
             harm = Harm.OVER_QUOTA
         elif row.projected is not None and row.projected > quota:
             harm = Harm.AHEAD_OF_QUOTA
-            sentence += f" At this pace there will be about {row.projected:,.0f}."
+            sentence += gettext(" At this pace there will be about %(calls)s.") % {
+                "calls": plain_number(round(row.projected))
+            }
         else:
             continue
         address = reverse("storefront:subscription", args=[row.subscription.pk])
@@ -120,8 +126,8 @@ def needs_of_subscriptions(rows: Iterable[SubscriptionRow]) -> Iterator[Need]:
             name=row.subscription.name,
             address=address,
             sentence=sentence,
-            remedy="Find out what makes them, or ask your provider for more.",
-            verbs=[("See which credential", address)],
+            remedy=gettext("Find out what makes them, or ask your provider for more."),
+            verbs=[(gettext("See which credential"), address)],
         )
 
 
@@ -139,7 +145,11 @@ def _calls(**query: Any) -> str:
 
 
 def _in_words(moment: datetime | None) -> str:
-    return f"on {date_format(moment, 'j M Y, H:i')} UTC" if moment else "never"
+    return (
+        gettext("on %(moment)s") % {"moment": short_moment_with_zone(moment)}
+        if moment
+        else gettext("never")
+    )
 
 
 def _uncounted_need(credential: Credential, group: UncountedGroup) -> Need:
@@ -148,8 +158,10 @@ def _uncounted_need(credential: Credential, group: UncountedGroup) -> Need:
     )
     remedy = group.remedy
     if is_revoked:
-        remedy = "It was revoked, and something still sends its key. Give that another key."
-    see = "See it" if group.calls == 1 else "See them"
+        remedy = gettext(
+            "It was revoked, and something still sends its key. Give that another key."
+        )
+    see = gettext("See it") if group.calls == 1 else gettext("See them")
     return Need(
         harm=Harm.USED_AFTER_REVOCATION if is_revoked else Harm.NOT_COUNTED,
         name=credential.name,
@@ -166,41 +178,51 @@ def _uncounted_need(credential: Credential, group: UncountedGroup) -> Need:
 
 
 def _refused_need(credential: Credential, figure: RefusedFigure) -> Need:
-    calls = "1 call was" if figure.calls == 1 else f"{figure.calls:,} calls were"
+    sentence = ngettext(
+        "%(calls)s call was refused in the last 7 days: %(why)s.",
+        "%(calls)s calls were refused in the last 7 days: %(why)s.",
+        figure.calls,
+    ) % {"calls": plain_number(figure.calls), "why": within_sentence(figure.code.label)}
     return Need(
         harm=Harm.REFUSED,
         name=credential.name,
         address=_address_of(credential),
-        sentence=f"{calls} refused in the last 7 days: {figure.code.label.lower()}.",
-        remedy=figure.advice,
-        verbs=[("See which", _address_of(credential, "#refused"))],
+        sentence=sentence,
+        remedy=gettext(figure.advice),
+        verbs=[(gettext("See which"), _address_of(credential, "#refused"))],
     )
 
 
 def _ending_key_need(key: ExternalKey, now: datetime, *, may_change: bool) -> Need:
     used = key.last_used_at
     is_used = used is not None and used > now - STILL_USED_PERIOD
-    ends = f"its old key …{key.hint} ends {_in_words(key.active_until)}"
-    verbs = [("See which calls use it", _address_of(key.credential, "#rotation"))]
+    ends = gettext("its old key …%(hint)s ends %(when)s") % {
+        "hint": key.hint,
+        "when": _in_words(key.active_until),
+    }
+    verbs = [(gettext("See which calls use it"), _address_of(key.credential, "#rotation"))]
     arguments = [key.credential_id, key.pk]
     if is_used and used is not None:
         if may_change:
-            verbs.append(("Let it work longer", reverse("storefront:extend_key", args=arguments)))
+            verbs.append(
+                (gettext("Let it work longer"), reverse("storefront:extend_key", args=arguments))
+            )
         return Need(
             harm=Harm.OLD_KEY_USED,
             name=key.credential.name,
             address=_address_of(key.credential),
-            sentence=f"{ends}, and is still used, last {timesince(used, now, depth=1)} ago.",
-            remedy="Give its new key to whatever still sends the old one.",
+            sentence=gettext("%(ends)s, and is still used, last %(time)s ago.")
+            % {"ends": ends, "time": time_since(used, now)},
+            remedy=gettext("Give its new key to whatever still sends the old one."),
             verbs=verbs,
         )
     if may_change:
-        verbs.append(("End it now", reverse("storefront:end_key", args=arguments)))
+        verbs.append((gettext("End it now"), reverse("storefront:end_key", args=arguments)))
     return Need(
         harm=Harm.OLD_KEY_UNUSED,
         name=key.credential.name,
         address=_address_of(key.credential),
-        sentence=f"{ends}. Nothing has used it for a day.",
+        sentence=gettext("%(ends)s. Nothing has used it for a day.") % {"ends": ends},
         verbs=verbs,
     )
 
@@ -210,9 +232,11 @@ def _expiring_need(credential: Credential) -> Need:
         harm=Harm.EXPIRING,
         name=credential.name,
         address=_address_of(credential),
-        sentence=f"it expires {_in_words(credential.expires_at)}.",
-        remedy="Ask whoever provides your API for a later expiry, or get another credential.",
-        verbs=[("Get another credential", reverse("storefront:new_credential"))],
+        sentence=gettext("it expires %(when)s.") % {"when": _in_words(credential.expires_at)},
+        remedy=gettext(
+            "Ask whoever provides your API for a later expiry, or get another credential."
+        ),
+        verbs=[(gettext("Get another credential"), reverse("storefront:new_credential"))],
     )
 
 
@@ -220,19 +244,23 @@ def _unused_need(credentials: list[Credential]) -> Need:
     listed = f"{reverse('storefront:credentials')}?show={CredentialsShown.UNUSED}"
     if len(credentials) > 1:
         many = len(credentials) > MAX_NEEDS_OF_A_KIND
-        count = f"More than {MAX_NEEDS_OF_A_KIND}" if many else f"{len(credentials)}"
+        count = (
+            gettext("More than %(number)s") % {"number": MAX_NEEDS_OF_A_KIND}
+            if many
+            else f"{len(credentials)}"
+        )
         return Need(
             harm=Harm.NEVER_USED,
-            sentence=f"{count} credentials have never been used.",
-            remedy="Use them, or revoke those that nobody needs.",
-            verbs=[("See them", listed)],
+            sentence=gettext("%(count)s credentials have never been used.") % {"count": count},
+            remedy=gettext("Use them, or revoke those that nobody needs."),
+            verbs=[(gettext("See them"), listed)],
         )
     [credential] = credentials
     return Need(
         harm=Harm.NEVER_USED,
         name=credential.name,
         address=_address_of(credential),
-        sentence="it has never been used.",
-        remedy="Make a first call with its key, or revoke it if nobody needs it.",
-        verbs=[("Make the first call", _address_of(credential, "#first-call"))],
+        sentence=gettext("it has never been used."),
+        remedy=gettext("Make a first call with its key, or revoke it if nobody needs it."),
+        verbs=[(gettext("Make the first call"), _address_of(credential, "#first-call"))],
     )

@@ -5,40 +5,62 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext
 
 from revcred.actions import credentials, teams
 from revcred.limits import LimitReached
 from revcred.models import Credential, Customer, Membership, Subscriber, User
 from revcred.models.names import MAX_NAME_CHARACTERS
+from revcred.templatetags.languages import within_sentence
 from storefront.action_forms import ActionForm, FieldErrors
+from storefront.formatting import plain_number
 
 Role = Membership.Role
 
 ROLE_MEANINGS = {
-    Role.OWNER: "sees all credentials and usage, reveals all keys, and manages this team",
-    Role.MEMBER: "sees the credentials that the person holds, and reveals and rotates their keys",
-    Role.VIEWER: "sees the credentials that the person holds, and reveals and changes nothing",
+    Role.OWNER: gettext_noop(
+        "sees all credentials and usage, reveals all keys, and manages this team"
+    ),
+    Role.MEMBER: gettext_noop(
+        "sees the credentials that the person holds, and reveals and rotates their keys"
+    ),
+    Role.VIEWER: gettext_noop(
+        "sees the credentials that the person holds, and reveals and changes nothing"
+    ),
 }
-NOT_INVITABLE_MESSAGE = (
+NOT_INVITABLE_MESSAGE = gettext_noop(
     "You cannot invite this address. Check it, or ask your provider to add the person."
 )
 TEAM_ERRORS: FieldErrors = {
     teams.LastOwner: (
         None,
-        "This is the only owner who can sign in. Make somebody else owner first.",
+        gettext_noop("This is the only owner who can sign in. Make somebody else owner first."),
     ),
     teams.NotInvitable: (None, NOT_INVITABLE_MESSAGE),
-    teams.HasSignedUp: (None, "This person has accepted an invitation already."),
+    teams.HasSignedUp: (None, gettext_noop("This person has accepted an invitation already.")),
     credentials.HoldersNotMembers: (
         None,
-        "Somebody was removed from the team meanwhile. Look at the page again.",
+        gettext_noop("Somebody was removed from the team meanwhile. Look at the page again."),
     ),
     credentials.RevealsPaused: (
         None,
-        "Your sign-in address was changed. Confirm that change with your password first.",
+        gettext_noop(
+            "Your sign-in address was changed. Confirm that change with your password first."
+        ),
     ),
-    LimitReached: (None, "Too many invitations were sent in the last hour. Try again later."),
+    LimitReached: (
+        None,
+        gettext_noop("Too many invitations were sent in the last hour. Try again later."),
+    ),
 }
+
+
+def role_choices() -> list[tuple[str, str]]:
+    """Return the roles with what each means, in the language of the page."""
+    return [
+        (role.value, f"{gettext(role.label)}: {gettext(means)}")
+        for role, means in ROLE_MEANINGS.items()
+    ]
 
 
 class TeamForm(ActionForm):
@@ -55,26 +77,34 @@ class TeamForm(ActionForm):
 
     @property
     def heading(self) -> str:
-        return self.title
+        return gettext(self.title)
 
 
 class InviteForm(TeamForm):
     """Asks whom to invite, and in which role."""
 
-    title = "Invite somebody"
-    button = "Send the invitation"
+    title = gettext_noop("Invite somebody")
+    button = gettext_noop("Send the invitation")
     field_errors: ClassVar[FieldErrors] = {
         **TEAM_ERRORS,
         teams.NotInvitable: ("email", NOT_INVITABLE_MESSAGE),
-        teams.MemberAlready: ("email", "This person belongs to the team already."),
+        teams.MemberAlready: ("email", gettext_noop("This person belongs to the team already.")),
     }
 
-    email = forms.EmailField(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    email = forms.EmailField(
+        label=gettext_lazy("Email"),
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
     name = forms.CharField(
-        max_length=MAX_NAME_CHARACTERS, required=False, help_text="May be empty."
+        label=gettext_lazy("Name"),
+        max_length=MAX_NAME_CHARACTERS,
+        required=False,
+        help_text=gettext_lazy("May be empty."),
     )
     role = forms.ChoiceField(
-        choices=[(role.value, f"{role.label}: {means}") for role, means in ROLE_MEANINGS.items()],
+        choices=role_choices,
+        label=gettext_lazy("Role"),
         initial=Role.MEMBER,
         widget=forms.RadioSelect,
     )
@@ -82,12 +112,19 @@ class InviteForm(TeamForm):
     def effects(self) -> list[str]:
         domains = ", ".join(self.customer.email_domains)
         return [
-            f"The person becomes part of {self.customer} at once, and gets a mail about it.",
-            "Who has no login yet chooses a password by a link in the mail.",
-            *([f"The address has to be one of {domains}."] if domains else []),
+            gettext("The person becomes part of %(customer)s at once, and gets a mail about it.")
+            % {"customer": self.customer},
+            gettext("Who has no login yet chooses a password by a link in the mail."),
+            *(
+                [gettext("The address has to be one of %(domains)s.") % {"domains": domains}]
+                if domains
+                else []
+            ),
             (
-                "All owners are told by mail. You can change the role, or remove the person, at any"
-                " time."
+                gettext(
+                    "All owners are told by mail. You can change the role, or remove the person,"
+                    " at any time."
+                )
             ),
         ]
 
@@ -101,7 +138,9 @@ class InviteForm(TeamForm):
             by=by,
             request=self.request,
         )
-        return f"{membership.subscriber} is part of the team, and gets a mail."
+        return gettext("%(subscriber)s is part of the team, and gets a mail.") % {
+            "subscriber": membership.subscriber
+        }
 
 
 class MemberForm(TeamForm):
@@ -114,39 +153,42 @@ class MemberForm(TeamForm):
 
     @property
     def heading(self) -> str:
-        return f"{self.title}: {self.person.name or self.person.email}"
+        return f"{gettext(self.title)}: {self.person.name or self.person.email}"
 
     def _held_in_words(self) -> str:
         held = self.customer.credentials.filter(revoked_at=None, holders=self.person).count()
-        return f"{held:,} credential{'' if held == 1 else 's'}"
+        text = ngettext("%(number)s credential", "%(number)s credentials", held)
+        return text % {"number": plain_number(held)}
 
 
 class ResendForm(MemberForm):
     """Asks before an invitation is sent again."""
 
-    title = "Send the invitation again"
-    button = "Send it again"
+    title = gettext_noop("Send the invitation again")
+    button = gettext_noop("Send it again")
     is_confirmed_by_password = False
 
     def effects(self) -> list[str]:
         return [
-            f"{self.person.email} gets another mail with a link, which works for three days.",
-            "A link that was sent before works as well until then.",
+            gettext("%(email)s gets another mail with a link, which works for three days.")
+            % {"email": self.person.email},
+            gettext("A link that was sent before works as well until then."),
         ]
 
     def perform(self, by: User) -> str:
         teams.resend_invitation(membership=self.membership, by=by, request=self.request)
-        return f"The invitation was sent to {self.person.email} again."
+        return gettext("The invitation was sent to %(email)s again.") % {"email": self.person.email}
 
 
 class RoleForm(MemberForm):
     """Asks for another role."""
 
-    title = "Role"
-    button = "Change the role"
+    title = gettext_noop("Role")
+    button = gettext_noop("Change the role")
 
     role = forms.ChoiceField(
-        choices=[(role.value, f"{role.label}: {means}") for role, means in ROLE_MEANINGS.items()],
+        choices=role_choices,
+        label=gettext_lazy("Role"),
         widget=forms.RadioSelect,
     )
 
@@ -155,76 +197,100 @@ class RoleForm(MemberForm):
         super().__init__(*args, membership=membership, initial=initial, **kwargs)
 
     def effects(self) -> list[str]:
-        role = self.membership.get_role_display().lower()
+        role = within_sentence(self.membership.get_role_display())
         return [
-            f"The person is {role} now, and holds {self._held_in_words()}.",
-            "The new role counts at once. Owners are told by mail. You can change it back.",
+            gettext("The person is %(role)s now, and holds %(credentials)s.")
+            % {"role": role, "credentials": self._held_in_words()},
+            gettext(
+                "The new role counts at once. Owners are told by mail. You can change it back."
+            ),
         ]
 
     def perform(self, by: User) -> str:
         role = self.cleaned_data["role"]
         teams.change_team_role(membership=self.membership, role=role, by=by)
-        return f"{self.person} is {Role(role).label.lower()} now."
+        return gettext("%(person)s is %(role)s now.") % {
+            "person": self.person,
+            "role": within_sentence(Role(role).label),
+        }
 
 
 class RemoveForm(MemberForm):
     """Asks before somebody is removed."""
 
-    title = "Remove from the team"
-    button = "Remove this person"
+    title = gettext_noop("Remove from the team")
+    button = gettext_noop("Remove this person")
     is_destructive = True
 
     def effects(self) -> list[str]:
         return [
             (
-                f"{self.person} sees nothing of {self.customer} any more, and is signed out"
-                " everywhere at once."
+                gettext(
+                    "%(person)s sees nothing of %(customer)s any more, and is signed out"
+                    " everywhere at once."
+                )
+                % {"person": self.person, "customer": self.customer}
             ),
             (
-                f"The person holds {self._held_in_words()} now, and none afterwards. Their keys"
-                " stay valid: rotate those that the person knows."
+                gettext(
+                    "The person holds %(credentials)s now, and none afterwards. Their keys stay"
+                    " valid: rotate those that the person knows."
+                )
+                % {"credentials": self._held_in_words()}
             ),
             (
-                "The person and all owners are told by mail. You can invite the person again; the"
-                " credentials have to be given again."
+                gettext(
+                    "The person and all owners are told by mail. You can invite the person again;"
+                    " the credentials have to be given again."
+                )
             ),
         ]
 
     def perform(self, by: User) -> str:
         teams.remove_from_team(membership=self.membership, by=by)
-        return f"{self.person} was removed. Rotate the keys that the person knows."
+        return gettext("%(person)s was removed. Rotate the keys that the person knows.") % {
+            "person": self.person
+        }
 
 
 class HandOverForm(MemberForm):
     """Asks before ownership passes to somebody else."""
 
-    title = "Hand over"
-    button = "Hand over and become a member"
+    title = gettext_noop("Hand over")
+    button = gettext_noop("Hand over and become a member")
     is_destructive = True
     field_errors: ClassVar[FieldErrors] = {
         **TEAM_ERRORS,
         teams.NotInvitable: (
             None,
-            "Only somebody else who has accepted the invitation and can sign in becomes owner.",
+            gettext_noop(
+                "Only somebody else who has accepted the invitation and can sign in becomes owner."
+            ),
         ),
     }
 
     def effects(self) -> list[str]:
         return [
             (
-                f"{self.person} becomes owner of {self.customer}: the person"
-                f" {ROLE_MEANINGS[Role.OWNER]}."
+                gettext("%(person)s becomes owner of %(customer)s: the person %(means)s.")
+                % {
+                    "person": self.person,
+                    "customer": self.customer,
+                    "means": gettext(ROLE_MEANINGS[Role.OWNER]),
+                }
             ),
             (
-                "You become a member: you see the credentials that you hold, and no longer manage"
-                " this team. Only an owner can change that back."
+                gettext(
+                    "You become a member: you see the credentials that you hold, and no longer"
+                    " manage this team. Only an owner can change that back."
+                )
             ),
-            "All owners are told by mail.",
+            gettext("All owners are told by mail."),
         ]
 
     def perform(self, by: User) -> str:
         teams.hand_over_team(membership=self.membership, by=by)
-        return f"{self.person} is owner now, and you are a member."
+        return gettext("%(person)s is owner now, and you are a member.") % {"person": self.person}
 
 
 class HoldingsForm(TeamForm):
@@ -234,8 +300,8 @@ class HoldingsForm(TeamForm):
     shown, so that only boxes that the person has changed are changed.
     """
 
-    title = "Change who holds what"
-    button = "Change the holders"
+    title = gettext_noop("Change who holds what")
+    button = gettext_noop("Change the holders")
     has_two_steps = True
 
     was = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -277,14 +343,22 @@ class HoldingsForm(TeamForm):
             given = [str(person) for person, holds in people.items() if holds]
             taken = [str(person) for person, holds in people.items() if not holds]
             if given:
-                sentences.append(f"“{credential}” is also held by {', '.join(given)}.")
+                sentences.append(
+                    gettext("“%(credential)s” is also held by %(people)s.")
+                    % {"credential": credential, "people": ", ".join(given)}
+                )
             if taken:
-                sentences.append(f"“{credential}” is no longer held by {', '.join(taken)}.")
+                sentences.append(
+                    gettext("“%(credential)s” is no longer held by %(people)s.")
+                    % {"credential": credential, "people": ", ".join(taken)}
+                )
         return [
             *sentences,
             (
-                "Owners see and reveal all credentials anyway. Keys stay valid: rotate those that"
-                " somebody knows who should not. You can change the holders back."
+                gettext(
+                    "Owners see and reveal all credentials anyway. Keys stay valid: rotate those"
+                    " that somebody knows who should not. You can change the holders back."
+                )
             ),
         ]
 
@@ -296,4 +370,4 @@ class HoldingsForm(TeamForm):
             for person, holds in people.items():
                 (holders[credential].add if holds else holders[credential].discard)(person)
         teams.set_team_holdings(customer=self.customer, holders=holders, by=by)
-        return "The holders were changed."
+        return gettext("The holders were changed.")

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Count, Max, Min, Sum
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
+from django.utils.translation import gettext, gettext_noop
 
 from metering.customer_calls import MAX_CLOCK_LEAD
 from metering.models import QuarantineReason
@@ -29,56 +30,72 @@ class ReasonText:
     remedy: str
 
 
-NAME_REMEDY = "Ask your provider to correct the name, or send the right one with each call."
+NAME_REMEDY = gettext_noop(
+    "Ask your provider to correct the name, or send the right one with each call."
+)
 REASON_TEXTS: dict[str, ReasonText] = {
     QuarantineReason.UNKNOWN_KEY: ReasonText(
-        "the key was not known at this gateway",
-        "Ask your provider to let the key count at this gateway.",
+        gettext_noop("the key was not known at this gateway"),
+        gettext_noop("Ask your provider to let the key count at this gateway."),
     ),
     QuarantineReason.KEY_NOT_VALID: ReasonText(
-        "the key had ended, or its credential was suspended, expired or revoked",
-        "Use a key that is valid now. Ask your provider if these calls should have counted.",
+        gettext_noop("the key had ended, or its credential was suspended, expired or revoked"),
+        gettext_noop(
+            "Use a key that is valid now. Ask your provider if these calls should have counted."
+        ),
     ),
     QuarantineReason.NO_SUBSCRIPTION: ReasonText(
-        "no subscription was active",
-        "Ask your provider to extend the subscription, or to assign the credential to another. The"
-        " calls are counted then.",
+        gettext_noop("no subscription was active"),
+        gettext_noop(
+            "Ask your provider to extend the subscription, or to assign the credential to"
+            " another. The calls are counted then."
+        ),
     ),
     QuarantineReason.SUBSCRIPTION_MISMATCH: ReasonText(
-        "they name a subscription that the credential is not charged to",
-        "Send the right subscription with each call, or ask your provider to assign the credential"
-        " to the one that is named.",
+        gettext_noop("they name a subscription that the credential is not charged to"),
+        gettext_noop(
+            "Send the right subscription with each call, or ask your provider to assign"
+            " the credential to the one that is named."
+        ),
     ),
     QuarantineReason.AMBIGUOUS: ReasonText(
-        "they fit more than one subscription",
-        "Ask your provider to choose one. The calls are counted then.",
+        gettext_noop("they fit more than one subscription"),
+        gettext_noop("Ask your provider to choose one. The calls are counted then."),
     ),
     QuarantineReason.ANONYMOUS: ReasonText(
-        "they name neither a key nor a subscription", "Send the key with each call."
+        gettext_noop("they name neither a key nor a subscription"),
+        gettext_noop("Send the key with each call."),
     ),
     QuarantineReason.UNKNOWN_CREDENTIAL: ReasonText(
-        "they name a credential that does not exist", NAME_REMEDY
+        gettext_noop("they name a credential that does not exist"), NAME_REMEDY
     ),
     QuarantineReason.UNKNOWN_CUSTOMER: ReasonText(
-        "they name a customer that does not exist", NAME_REMEDY
+        gettext_noop("they name a customer that does not exist"), NAME_REMEDY
     ),
     QuarantineReason.UNKNOWN_PRODUCT: ReasonText(
-        "they name a product that does not exist", NAME_REMEDY
+        gettext_noop("they name a product that does not exist"), NAME_REMEDY
     ),
     QuarantineReason.UNKNOWN_SUBSCRIBER: ReasonText(
-        "they name a subscriber who does not exist", NAME_REMEDY
+        gettext_noop("they name a subscriber who does not exist"), NAME_REMEDY
     ),
     QuarantineReason.NAMES_DISAGREE: ReasonText(
-        "the names and the key do not belong together", NAME_REMEDY
+        gettext_noop("the names and the key do not belong together"), NAME_REMEDY
     ),
     QuarantineReason.POISON: ReasonText(
-        "they could not be processed", "Your provider has to look at them."
+        gettext_noop("they could not be processed"),
+        gettext_noop("Your provider has to look at them."),
     ),
     QuarantineReason.MOMENT_OUTSIDE: ReasonText(
-        "their time lies too far in the past or in the future",
-        "Ask your provider to accept them. The clock of a gateway may be wrong.",
+        gettext_noop("their time lies too far in the past or in the future"),
+        gettext_noop("Ask your provider to accept them. The clock of a gateway may be wrong."),
     ),
 }
+
+
+def reason_text(reason: str) -> ReasonText:
+    """Return why calls are not counted for this reason, in the language of the page."""
+    text = REASON_TEXTS[reason]
+    return ReasonText(gettext(text.because), gettext(text.remedy))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +110,11 @@ class UncountedGroup:
 
     @property
     def because(self) -> str:
-        return REASON_TEXTS[self.reason].because
+        return reason_text(self.reason).because
 
     @property
     def remedy(self) -> str:
-        return REASON_TEXTS[self.reason].remedy
+        return reason_text(self.reason).remedy
 
 
 def waiting_calls(uncounted: QuarantinedQuerySet, now: datetime) -> QuarantinedQuerySet:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from django.db.models import TextChoices
 from django.utils.formats import date_format
+from django.utils.translation import gettext, gettext_lazy
 
 # More bars than these are too narrow to tell apart.
 MAX_DAYS_BY_HOUR, MAX_DAYS_BY_DAY, MAX_DAYS = 31, 366, 3660
@@ -18,18 +19,18 @@ USUAL_DAYS_BY_HOUR, USUAL_DAYS_BY_DAY = 2, 92
 class CalendarSpan(TextChoices):
     """The length of a date range."""
 
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    YEAR = "year"
+    DAY = "day", gettext_lazy("Day")
+    WEEK = "week", gettext_lazy("Week")
+    MONTH = "month", gettext_lazy("Month")
+    YEAR = "year", gettext_lazy("Year")
 
 
 class Step(TextChoices):
     """What one bar of a chart stands for."""
 
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
+    HOUR = "hour", gettext_lazy("Hour")
+    DAY = "day", gettext_lazy("Day")
+    MONTH = "month", gettext_lazy("Month")
 
 
 STEP_OF_SPAN = {
@@ -157,9 +158,9 @@ class DateRange:
     def __str__(self) -> str:
         match self.span:
             case CalendarSpan.DAY:
-                return date_format(self.first, "j F Y")
+                return date_format(self.first, "LONG_DAY")
             case CalendarSpan.MONTH:
-                return date_format(self.first, "F Y")
+                return date_format(self.first, "MONTH_AND_YEAR")
             case CalendarSpan.YEAR:
                 return f"{self.first.year}"
             case _:
@@ -196,7 +197,11 @@ def _start_of_day(day: date) -> datetime:
 
 def _days_in_words(first: date, last: date) -> str:
     if first.year != last.year:
-        first_format = "j F Y"
+        first_format = "LONG_DAY"
     else:
-        first_format = "j" if first.month == last.month else "j F"
-    return f"{date_format(first, first_format)} to {date_format(last, 'j F Y')}"
+        same_month = first.month == last.month
+        first_format = "LONG_DAY_OF_MONTH" if same_month else "LONG_DAY_WITHOUT_YEAR"
+    return gettext("%(first)s to %(last)s") % {
+        "first": date_format(first, first_format),
+        "last": date_format(last, "LONG_DAY"),
+    }

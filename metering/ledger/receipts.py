@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
+from django.utils.translation import gettext
 
 from metering.inbox.calls import UNREDACTED_FIELDS, Call, possible_dedup_keys
 from metering.ledger.plain_transactions import find_plain_transaction
@@ -337,7 +338,7 @@ def _history_of_chain(
     for row in chain:
         yield from _history_of_row(row)
     if reversal:
-        what = "Taken back: the list that brought it was undone"
+        what = gettext("Taken back: the list that brought it was undone")
         yield HistoryEntry(at=reversal.attributed_at, what=what)
     yield from map(_conflict_entry, conflicts)
 
@@ -356,22 +357,27 @@ def history_of_standing_row(
     else:
         entries.append(_quarantine_entry(row))
         if row.released_at:
-            entries.append(HistoryEntry(at=row.released_at, what="Released"))
+            entries.append(HistoryEntry(at=row.released_at, what=gettext("Released")))
     return sorted(entries, key=lambda entry: entry.at)
 
 
 def _reception(row: TransactionRow) -> HistoryEntry:
-    return HistoryEntry(at=row.received_at, what=f"Received from {row.gateway}")
+    return HistoryEntry(
+        at=row.received_at, what=gettext("Received from %(gateway)s") % {"gateway": row.gateway}
+    )
 
 
 def _conflict_entry(conflict: Conflict) -> HistoryEntry:
     return HistoryEntry(
-        at=conflict.received_at, what="Sent again with another content; not counted"
+        at=conflict.received_at, what=gettext("Sent again with another content; not counted")
     )
 
 
 def _quarantine_entry(row: Quarantined) -> HistoryEntry:
-    return HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {row.get_reason_display()}")
+    return HistoryEntry(
+        at=row.quarantined_at,
+        what=gettext("Quarantined: %(reason)s") % {"reason": gettext(row.get_reason_display())},
+    )
 
 
 def _history_of_row(row: TransactionRow) -> Iterator[HistoryEntry]:
@@ -394,9 +400,16 @@ def _history_of_attribution(row: Transaction) -> Iterator[HistoryEntry]:
     """Yield when an attributed transaction was quarantined, if it was, and when attributed."""
     if row.quarantined_at and row.quarantine_reason:
         reason = QuarantineReason(row.quarantine_reason).label
-        yield HistoryEntry(at=row.quarantined_at, what=f"Quarantined: {reason}")
-    what = "Corrected: now" if row.corrects else "Attributed to"
-    yield HistoryEntry(at=row.attributed_at, what=f"{what} {row.subscription}")
+        yield HistoryEntry(
+            at=row.quarantined_at,
+            what=gettext("Quarantined: %(reason)s") % {"reason": gettext(reason)},
+        )
+    what = (
+        gettext("Corrected: now %(subscription)s")
+        if row.corrects
+        else gettext("Attributed to %(subscription)s")
+    )
+    yield HistoryEntry(at=row.attributed_at, what=what % {"subscription": row.subscription})
 
 
 class _InboxCall(Call):

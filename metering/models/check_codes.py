@@ -3,28 +3,32 @@
 from http import HTTPStatus
 
 from django.db import models
+from django.utils.translation import gettext_noop
 
 
 class CheckCode(models.TextChoices):
     """What became of a check: the call is valid, or why it is not."""
 
-    VALID = "valid", "The call is let through"
-    OFF = "off", "This gateway does not check calls"
-    OBSERVED = "observed", "This gateway only observes: every call is let through"
-    UNKNOWN_KEY = "unknown_key", "No credential has this key"
-    REVOKED = "revoked", "The credential has been revoked"
-    SUSPENDED = "suspended", "The credential is suspended"
-    EXPIRED = "expired", "The key or its credential has expired"
-    NOT_BEGUN = "not_begun", "The key is not valid yet"
-    NO_SUBSCRIPTION = "no_subscription", "The credential has no active subscription"
+    VALID = "valid", gettext_noop("The call is let through")
+    OFF = "off", gettext_noop("This gateway does not check calls")
+    OBSERVED = "observed", gettext_noop("This gateway only observes: every call is let through")
+    UNKNOWN_KEY = "unknown_key", gettext_noop("No credential has this key")
+    REVOKED = "revoked", gettext_noop("The credential has been revoked")
+    SUSPENDED = "suspended", gettext_noop("The credential is suspended")
+    EXPIRED = "expired", gettext_noop("The key or its credential has expired")
+    NOT_BEGUN = "not_begun", gettext_noop("The key is not valid yet")
+    NO_SUBSCRIPTION = "no_subscription", gettext_noop("The credential has no active subscription")
     SUBSCRIPTION_MISMATCH = (
         "subscription_mismatch",
-        "The credential is not assigned to the named subscription",
+        gettext_noop("The credential is not assigned to the named subscription"),
     )
-    WRONG_SOURCE = "wrong_source", "No subscription of the credential covers this source"
-    CUSTOMER_SUSPENDED = "customer_suspended", "The customer is suspended"
-    QUOTA_EXHAUSTED = "quota_exhausted", "The calls of this month are used up"
-    AMBIGUOUS = "ambiguous", "More than one subscription fits"
+    WRONG_SOURCE = (
+        "wrong_source",
+        gettext_noop("No subscription of the credential covers this source"),
+    )
+    CUSTOMER_SUSPENDED = "customer_suspended", gettext_noop("The customer is suspended")
+    QUOTA_EXHAUSTED = "quota_exhausted", gettext_noop("The calls of this month are used up")
+    AMBIGUOUS = "ambiguous", gettext_noop("More than one subscription fits")
 
 
 # What a gateway answers a caller whom it refuses. All other codes are 403: the caller is known.

@@ -19,6 +19,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_noop
 
 from metering.models.functions import first_id_at
 from revcred.models import (
@@ -39,22 +40,22 @@ from revcred.public_ids import FingerprintOfPublicId, PublicIdOf
 class QuarantineReason(models.TextChoices):
     """The reason why a transaction could not be attributed."""
 
-    UNKNOWN_KEY = "unknown_key", "No credential has this key"
-    KEY_NOT_VALID = "key_not_valid", "The key or its credential was not valid then"
-    NO_SUBSCRIPTION = "no_subscription", "No subscription fits that moment and source"
+    UNKNOWN_KEY = "unknown_key", gettext_noop("No credential has this key")
+    KEY_NOT_VALID = "key_not_valid", gettext_noop("The key or its credential was not valid then")
+    NO_SUBSCRIPTION = "no_subscription", gettext_noop("No subscription fits that moment and source")
     SUBSCRIPTION_MISMATCH = (
         "subscription_mismatch",
-        "The key is not charged to the named subscription",
+        gettext_noop("The key is not charged to the named subscription"),
     )
-    AMBIGUOUS = "ambiguous", "More than one subscription fits"
-    ANONYMOUS = "anonymous", "Neither a key nor a subscription is named"
-    UNKNOWN_CREDENTIAL = "unknown_credential", "There is no credential of that name"
-    UNKNOWN_CUSTOMER = "unknown_customer", "There is no customer of that name"
-    UNKNOWN_PRODUCT = "unknown_product", "There is no product of that name"
-    UNKNOWN_SUBSCRIBER = "unknown_subscriber", "There is no such subscriber"
-    NAMES_DISAGREE = "names_disagree", "The names and the key do not belong together"
-    POISON = "poison", "It could not be processed"
-    MOMENT_OUTSIDE = "moment_outside", "Its moment is outside the window"
+    AMBIGUOUS = "ambiguous", gettext_noop("More than one subscription fits")
+    ANONYMOUS = "anonymous", gettext_noop("Neither a key nor a subscription is named")
+    UNKNOWN_CREDENTIAL = "unknown_credential", gettext_noop("There is no credential of that name")
+    UNKNOWN_CUSTOMER = "unknown_customer", gettext_noop("There is no customer of that name")
+    UNKNOWN_PRODUCT = "unknown_product", gettext_noop("There is no product of that name")
+    UNKNOWN_SUBSCRIBER = "unknown_subscriber", gettext_noop("There is no such subscriber")
+    NAMES_DISAGREE = "names_disagree", gettext_noop("The names and the key do not belong together")
+    POISON = "poison", gettext_noop("It could not be processed")
+    MOMENT_OUTSIDE = "moment_outside", gettext_noop("Its moment is outside the window")
 
 
 class ExactDecoder(json.JSONDecoder):
@@ -68,11 +69,11 @@ class ExactDecoder(json.JSONDecoder):
 
 
 class MatchedBy(models.TextChoices):
-    KEY = "key"
-    ALIAS = "alias"
-    PUBLIC_ID = "public_id", "public id"
-    SUBSCRIPTION = "subscription"
-    NAME = "name"
+    KEY = "key", gettext_noop("Key")
+    ALIAS = "alias", gettext_noop("Alias")
+    PUBLIC_ID = "public_id", gettext_noop("public id")
+    SUBSCRIPTION = "subscription", gettext_noop("Subscription")
+    NAME = "name", gettext_noop("Name")
 
 
 def unconstrained_reference(

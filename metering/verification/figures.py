@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Max, Min, QuerySet, Sum
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from metering.models import RefusedCall, RefusedCount
 from metering.models.check_codes import CheckCode
@@ -17,16 +18,24 @@ FIGURES_PERIOD = timedelta(days=7)
 MAX_SAMPLES = 10
 # What the people who hold the credential can do.
 ADVICE = {
-    CheckCode.REVOKED: "Use another credential, or ask for a new one.",
-    CheckCode.SUSPENDED: "Resume it, or ask whoever provides your API if they suspended it.",
-    CheckCode.EXPIRED: "Use the present key of this credential, or ask for a later expiry.",
-    CheckCode.NOT_BEGUN: "Wait until the key begins to count.",
-    CheckCode.NO_SUBSCRIPTION: "Ask whoever provides your API for a subscription.",
-    CheckCode.SUBSCRIPTION_MISMATCH: "Name a subscription that this credential is assigned to.",
-    CheckCode.WRONG_SOURCE: "Ask for a subscription that covers this API.",
-    CheckCode.CUSTOMER_SUSPENDED: "Ask whoever provides your API why.",
-    CheckCode.QUOTA_EXHAUSTED: "Wait for the next month, or ask for more calls.",
-    CheckCode.AMBIGUOUS: "Ask whoever provides your API to which subscription calls belong.",
+    CheckCode.REVOKED: gettext_noop("Use another credential, or ask for a new one."),
+    CheckCode.SUSPENDED: gettext_noop(
+        "Resume it, or ask whoever provides your API if they suspended it."
+    ),
+    CheckCode.EXPIRED: gettext_noop(
+        "Use the present key of this credential, or ask for a later expiry."
+    ),
+    CheckCode.NOT_BEGUN: gettext_noop("Wait until the key begins to count."),
+    CheckCode.NO_SUBSCRIPTION: gettext_noop("Ask whoever provides your API for a subscription."),
+    CheckCode.SUBSCRIPTION_MISMATCH: gettext_noop(
+        "Name a subscription that this credential is assigned to."
+    ),
+    CheckCode.WRONG_SOURCE: gettext_noop("Ask for a subscription that covers this API."),
+    CheckCode.CUSTOMER_SUSPENDED: gettext_noop("Ask whoever provides your API why."),
+    CheckCode.QUOTA_EXHAUSTED: gettext_noop("Wait for the next month, or ask for more calls."),
+    CheckCode.AMBIGUOUS: gettext_noop(
+        "Ask whoever provides your API to which subscription calls belong."
+    ),
 }
 
 

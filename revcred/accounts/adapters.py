@@ -21,6 +21,7 @@ from django.dispatch import receiver
 from django.forms import CharField, TextInput
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext_lazy
 
 from revcred.accounts.devices import remember_device
 from revcred.accounts.hashers import HashersBusy
@@ -148,10 +149,10 @@ class MailedCodeForm(ConfirmLoginCodeForm):  # type: ignore[misc]
     """Asks for the code that was sent."""
 
     code = CharField(
-        label="Code from the mail",
+        label=gettext_lazy("Code from the mail"),
         max_length=20,
         widget=TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True}),
-        help_text="Eight letters. Capital or small, with or without the hyphen.",
+        help_text=gettext_lazy("Eight letters. Capital or small, with or without the hyphen."),
     )
 
 

@@ -28,6 +28,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 from requests import RequestException
@@ -48,7 +49,9 @@ CLOCK_LEEWAY_SECONDS = 30
 NOT_A_CONFIGURATION = (ValueError, KeyError, TypeError, AttributeError)
 CONFIRMED_FOR = "confirmed_for"  # in the state of a round trip: whom it is to confirm
 SINCE = "since"
-SESSION_OVER_MESSAGE = "Your company's sign-in no longer opens your login. Sign in another way."
+SESSION_OVER_MESSAGE = gettext_noop(
+    "Your company's sign-in no longer opens your login. Sign in another way."
+)
 
 
 class CompanySignInAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
@@ -100,7 +103,7 @@ class CompanySignInAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             "Signing in by %s failed: %s", provider.app.provider_id, type(error).__name__
         )
         raise ImmediateHttpResponse(
-            _rejected(request, "Your company's sign-in did not finish. Try again.")
+            _rejected(request, gettext("Your company's sign-in did not finish. Try again."))
         )
 
 
@@ -125,7 +128,7 @@ def _user_of_session(request: HttpRequest, user: Any) -> User | AnonymousUser:
             user=user, provider_id=record["provider"], subject=record["uid"]
         ):
             request.session.flush()
-            messages.warning(request, SESSION_OVER_MESSAGE)
+            messages.warning(request, gettext(SESSION_OVER_MESSAGE))
             return AnonymousUser()
     return user  # type: ignore[no-any-return]
 
@@ -134,7 +137,7 @@ class AskForCompanyForm(forms.Form):
     """Asks for an address, whose domain leads to the company."""
 
     email = forms.EmailField(
-        label="Your e-mail address at your company",
+        label=gettext_lazy("Your e-mail address at your company"),
         widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}),
     )
 
@@ -143,7 +146,9 @@ class AskForCompanyForm(forms.Form):
         domain = email.rpartition("@")[2].lower()
         self.companies = CompanySignIn.objects.for_domain(domain)
         if not self.companies:
-            message = f"No company sign-in is set up for addresses at {domain}."
+            message = gettext("No company sign-in is set up for addresses at %(domain)s.") % {
+                "domain": domain
+            }
             raise forms.ValidationError(message)
         return email
 
@@ -231,7 +236,9 @@ def _confirm(
     """Record that the signed-in person has signed in anew at the company, or say why not."""
     user: Any = request.user
     if user.pk != account.user_id or confirmation[CONFIRMED_FOR] != user.pk:
-        return _rejected(request, "That is another account than the one you are signed in with.")
+        return _rejected(
+            request, gettext("That is another account than the one you are signed in with.")
+        )
     signed_in_at = (claims.get("id_token") or {}).get("auth_time")
     is_fresh = isinstance(signed_in_at, int | float) and (
         signed_in_at >= confirmation[SINCE] - CLOCK_LEEWAY_SECONDS
@@ -239,8 +246,10 @@ def _confirm(
     if not is_fresh:
         return _rejected(
             request,
-            "Your company's sign-in did not ask you again, or does not say that it did. Choose a"
-            " password by mail to confirm that it is you.",
+            gettext(
+                "Your company's sign-in did not ask you again, or does not say that it did."
+                " Choose a password by mail to confirm that it is you."
+            ),
         )
     record_authentication(
         request,
@@ -275,11 +284,13 @@ def _leave(
         )
     except (RequestException, OAuth2Error, *NOT_A_CONFIGURATION) as error:
         logger.warning("%s cannot be reached: %s", company.provider_id, type(error).__name__)
-        why = "Your company's sign-in cannot be reached. Try again in a minute."
+        why = gettext("Your company's sign-in cannot be reached. Try again in a minute.")
         return _rejected(request, why, status=502)
     target = urlsplit(response["Location"])
     if target.scheme not in ("https", "http"):
-        return _rejected(request, "Your company's sign-in is not set up right.", status=502)
+        return _rejected(
+            request, gettext("Your company's sign-in is not set up right."), status=502
+        )
     context = {"target": target.geturl(), "host": target.hostname}
     return render(request, "account/company/leave.html", context)
 

@@ -15,6 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 from django.views.decorators.http import require_POST
 
 from revcred.actions import looking
@@ -24,9 +25,9 @@ from revcred.runtime.middleware import DATABASE_UNAVAILABLE_ERRORS, database_una
 LOOK_PERIOD = timedelta(minutes=30)
 SESSION_ENTRY = "look_as_subscriber"
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
-READ_ONLY_MESSAGE = (
-    "You look at the storefront as a subscriber does. Nothing can be changed here, and no key or"
-    " secret is revealed."
+READ_ONLY_MESSAGE = gettext_noop(
+    "You look at the storefront as a subscriber does. Nothing can be changed here,"
+    " and no key or secret is revealed."
 )
 # Pages of the login that open the session of whoever the company's provider names.
 COMPANY_URL_NAMES = {
@@ -34,7 +35,7 @@ COMPANY_URL_NAMES = {
     "account_confirm_at_company",
     "openid_connect_callback",
 }
-LOOK_OVER_MESSAGE = "You no longer look as a subscriber: that lasts for 30 minutes."
+LOOK_OVER_MESSAGE = gettext_noop("You no longer look as a subscriber: that lasts for 30 minutes.")
 
 
 def begin_look(request: HttpRequest, subscriber: Subscriber) -> None:
@@ -89,11 +90,11 @@ class LookAsSubscriberMiddleware:
         login = User.objects.filter(pk=entry["user"], is_active=True, is_staff=False).first()
         if login is None or until <= timezone.now() or not user.has_perm(looking.LOOK_RIGHT):
             del request.session[SESSION_ENTRY]
-            messages.warning(request, LOOK_OVER_MESSAGE)
+            messages.warning(request, gettext(LOOK_OVER_MESSAGE))
             return
         if url_name in COMPANY_URL_NAMES:
-            raise PermissionDenied(READ_ONLY_MESSAGE)
+            raise PermissionDenied(gettext(READ_ONLY_MESSAGE))
         request.look = {"by": user, "until": until}  # type: ignore[attr-defined] # for templates
         request.user = login
         if request.method not in READ_METHODS or url_name.startswith("reveal_"):
-            raise PermissionDenied(READ_ONLY_MESSAGE)
+            raise PermissionDenied(gettext(READ_ONLY_MESSAGE))

@@ -21,8 +21,9 @@ from django.db.transaction import atomic
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
@@ -31,6 +32,7 @@ from revcred.accounts import devices
 from revcred.actions import addresses, sessions, sign_ins, subscribers
 from revcred.actions.users import LoginActionError
 from revcred.client_address import current_address
+from revcred.languages import known_language
 from revcred.models import AuditVerb, Session, User
 from revcred.time_zones import time_zone_names
 
@@ -97,7 +99,7 @@ class MailedCodeView(views.ConfirmLoginCodeView):  # type: ignore[misc]
 class PasswordForm(forms.Form):
     """Asks for the password of somebody who need not be signed in."""
 
-    password = PasswordField(label="Your password", autocomplete="current-password")
+    password = PasswordField(label=gettext_lazy("Your password"), autocomplete="current-password")
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -150,11 +152,11 @@ def known_device_page(request: HttpRequest, token: str) -> HttpResponse:
     """Make the login known in this browser, where strangers' attempts no longer limit it."""
     user = devices.user_by_device_link(token)
     if user is None:
-        why = (
+        why = gettext(
             "This link is too old or incomplete. Try to sign in; if you have to wait, you get one."
         )
         return render(request, "account/link_refused.html", {"why": why}, status=409)
-    messages.success(request, "You can sign in here now.")
+    messages.success(request, gettext("You can sign in here now."))
     response = redirect("account_login")
     devices.remember_device(request, response, user)
     return response
@@ -259,7 +261,7 @@ def resume_reveals_page(request: HttpRequest) -> HttpResponse:
     form = PasswordForm(request.POST or None, user=user)
     if request.method == "POST" and form.is_valid():
         addresses.resume_reveals(user=user, request=request)
-        messages.success(request, "Thank you. Keys and secrets are shown again.")
+        messages.success(request, gettext("Thank you. Keys and secrets are shown again."))
         return redirect("storefront:home")
     return render(request, "account/resume_reveals.html", {"form": form})
 
@@ -275,51 +277,67 @@ def sessions_page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and "everywhere" in request.POST:
         sessions.sign_out_everywhere(user=user, by=user)
         request.session.flush()
-        messages.success(request, "You are signed out everywhere.")
+        messages.success(request, gettext("You are signed out everywhere."))
         return redirect("account_login")
     if request.method == "POST":
         form = SessionForm(request.POST, sessions=own)
         if form.is_valid():
             sessions.end_session(session=form.cleaned_data["session"], user=user, by=user)
         # Also if it had ended before: it is as the person wants it.
-        messages.success(request, "The session has ended.")
+        messages.success(request, gettext("The session has ended."))
         return redirect("account_sessions")
     current = Session.objects.of_key(request.session.session_key or "").first()
     context = {"sessions": own, "current": current and current.pk, "now": timezone.now()}
     return render(request, "account/sessions.html", context)
 
 
-class TimeZoneForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Asks in which time zone pages are to show moments."""
+class PreferencesForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Asks for the language of pages and mails, and the time zone of pages."""
 
     class Meta:
         model = User
-        fields = ("time_zone",)
+        fields = ("language", "time_zone")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["language"] = forms.ChoiceField(
+            label=gettext("Language"),
+            choices=[("", gettext("As the browser asks")), *settings.LANGUAGES],
+            required=False,
+            help_text=gettext("The administration, and mails to those who work there, are English.")
+            if self.instance.is_staff
+            else gettext("Of pages, and of mails to you."),
+        )
         names = [(name, name.replace("_", " ")) for name in time_zone_names()]
         self.fields["time_zone"] = forms.ChoiceField(
-            label="Time zone",
-            choices=[("", "UTC, until you choose one"), *names],
+            label=gettext("Time zone"),
+            choices=[("", gettext("UTC, until you choose one")), *names],
             required=False,
-            help_text="Pages show times in this zone, and take what you type in it. Mails, exports"
-            " and the API have UTC.",
+            help_text=gettext(
+                "Pages show times in this zone, and take what you type in it. Mails, exports and"
+                " the API have UTC."
+            )
+            if self.instance.is_staff
+            else gettext("Pages show times in this zone. Days of usage, and mails, have UTC."),
         )
 
 
 @never_cache
 @require_http_methods(["GET", "POST"])
 @login_required
-def time_zone_page(request: HttpRequest) -> HttpResponse:
-    """Choose the time zone in which pages show moments."""
+def preferences_page(request: HttpRequest) -> HttpResponse:
+    """Choose the language, and the time zone in which pages show moments."""
     user: Any = request.user
-    form = TimeZoneForm(request.POST or None, instance=user)
+    form = PreferencesForm(request.POST or None, instance=user)
     if request.method == "POST" and form.is_valid():
-        user.save(update_fields=["time_zone"])
-        messages.success(request, f"Pages now show times in {user.time_zone or 'UTC'}.")
+        user.save(update_fields=["language", "time_zone"])
+        # Said in the language that was chosen just now.
+        with translation.override(known_language(user.language) or translation.get_language()):
+            text = gettext("Pages now show times in %(zone)s.")
+        messages.success(request, text % {"zone": user.time_zone or "UTC"})
         return redirect("account_time_zone")
-    return render(request, "account/time_zone.html", {"form": form, "now": timezone.now()})
+    context = {"form": form, "now": timezone.now()}
+    return render(request, "account/preferences.html", context)
 
 
 def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:

@@ -23,6 +23,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from revcred.actions import second_factors
 from revcred.crypto import seal_text, unseal_text
@@ -40,14 +41,16 @@ UNGUARDED_URL_NAMES = {
 }
 # Pages of one's login besides those about factors that ask for a fresh confirmation.
 CONFIRMED_URL_NAMES = {"account_sessions", "account_set_password"}
-NOTHING_CONFIRMS_MESSAGE = "You need a password to confirm that it is you. Choose one by mail."
+NOTHING_CONFIRMS_MESSAGE = gettext_noop(
+    "You need a password to confirm that it is you. Choose one by mail."
+)
 
 
 class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Seals the secrets that codes are made from under FERNET_KEYS, like all other secrets."""
 
     error_messages: ClassVar[dict[str, Any]] = DefaultMFAAdapter.error_messages | {
-        "passkey_not_accepted": "This passkey was not accepted. Try again."
+        "passkey_not_accepted": gettext_lazy("This passkey was not accepted. Try again.")
     }
 
     def encrypt(self, text: str) -> str:
@@ -58,7 +61,7 @@ class SealingMfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
     def generate_authenticator_name(self, user: Any, type: Any) -> str:  # noqa: A002 - allauth's name
         count = Authenticator.objects.filter(user_id=user.pk, type=type).count()
-        return f"Passkey {count + 1}"
+        return gettext("Passkey %(number)s") % {"number": count + 1}
 
 
 @atomic
@@ -168,7 +171,7 @@ def _ask_without_password(request: HttpRequest) -> HttpResponse | None:
         return None
     if SocialAccount.objects.filter(user=user).exists():
         return _ask_at("account_confirm_at_company", request)
-    messages.warning(request, NOTHING_CONFIRMS_MESSAGE)
+    messages.warning(request, gettext(NOTHING_CONFIRMS_MESSAGE))
     return redirect("account_reset_password")
 
 

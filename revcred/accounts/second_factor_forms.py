@@ -16,6 +16,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.db.transaction import atomic
+from django.utils.translation import gettext_lazy
 from fido2.webauthn import AuthenticationResponse
 
 from revcred.accounts.limits import count_code
@@ -36,10 +37,10 @@ class ActivateAppForm(totp.ActivateTOTPForm):  # type: ignore[misc]
     """Asks for a first code of the app, which proves that it has the secret."""
 
     code = forms.CharField(
-        label="Code from the app",
+        label=gettext_lazy("Code from the app"),
         max_length=MAX_CODE_CHARACTERS,
         widget=forms.TextInput(attrs=CODE_INPUT_ATTRIBUTES),
-        help_text="Six digits. They change every 30 seconds.",
+        help_text=gettext_lazy("Six digits. They change every 30 seconds."),
     )
 
 
@@ -47,10 +48,12 @@ class BaseCodeForm(base.BaseAuthenticateForm):  # type: ignore[misc]
     """Asks for a code of the app, or a recovery code."""
 
     code = forms.CharField(
-        label="Code",
+        label=gettext_lazy("Code"),
         max_length=MAX_CODE_CHARACTERS,
         widget=forms.TextInput(attrs=CODE_INPUT_ATTRIBUTES | {"autofocus": True}),
-        help_text="Six digits from your authenticator app, or one of your recovery codes.",
+        help_text=gettext_lazy(
+            "Six digits from your authenticator app, or one of your recovery codes."
+        ),
     )
 
     def clean_code(self) -> str:
@@ -130,15 +133,19 @@ class AddPasskeyForm(PasskeyAnswerMixin, webauthn.AddWebAuthnForm):  # type: ign
     name = forms.CharField(
         required=False,
         max_length=MAX_PASSKEY_NAME,
-        label="Name",
-        help_text="Where it is, such as “Work laptop”, so that you can tell several apart.",
+        label=gettext_lazy("Name"),
+        help_text=gettext_lazy(
+            "Where it is, such as “Work laptop”, so that you can tell several apart."
+        ),
     )
     passwordless = forms.BooleanField(
         required=False,
         initial=True,
-        label="Sign in with it alone, without a password",
-        help_text="It then asks for your fingerprint, face or PIN each time. Untick this for a"
-        " security key that has none of these: you use it after your password.",
+        label=gettext_lazy("Sign in with it alone, without a password"),
+        help_text=gettext_lazy(
+            "It then asks for your fingerprint, face or PIN each time. Untick this for a"
+            " security key that has none of these: you use it after your password."
+        ),
     )
 
     def clean(self) -> Any:
@@ -201,4 +208,4 @@ class ConfirmByPasskeyForm(BasePasskeyForm):
 class RenamePasskeyForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]
     """Asks for another name of a passkey."""
 
-    name = forms.CharField(max_length=MAX_PASSKEY_NAME, label="Name")
+    name = forms.CharField(max_length=MAX_PASSKEY_NAME, label=gettext_lazy("Name"))

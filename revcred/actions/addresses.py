@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.actions import users
 from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
@@ -44,7 +45,9 @@ class MembershipRightRequired(LoginActionError):
 class AddressChangeNotOpen(LoginActionError):
     """The change was confirmed or cancelled already, or is too old."""
 
-    sentence = "This link has been used, was cancelled, or is too old. Ask for another."
+    sentence = gettext_noop(
+        "This link has been used, was cancelled, or is too old. Ask for another."
+    )
 
 
 def check_address_change(*, user: User, email: str, by: User | None) -> None:

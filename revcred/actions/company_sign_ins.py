@@ -13,6 +13,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.db.transaction import atomic
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.actions import subscribers
 from revcred.actions.users import LoginActionError, LoginRank, LoginRankTooHigh, rank_of
@@ -65,7 +66,7 @@ class CompanySignInRejected(LoginActionError):
 class AddressNotVerified(CompanySignInRejected):
     """The provider does not say that the person has the address."""
 
-    sentence = (
+    sentence = gettext_noop(
         "Your company's sign-in does not confirm your e-mail address. Ask whoever runs it to send"
         " it as verified."
     )
@@ -76,15 +77,18 @@ class AddressOutside(CompanySignInRejected):
 
     def __init__(self, company: CompanySignIn) -> None:
         super().__init__(
-            f"Only addresses at {' or '.join(company.domains)} sign in here. Sign in with the"
-            " account that you have at your company."
+            gettext(
+                "Only addresses at %(domains)s sign in here. Sign in with the account that you have"
+                " at your company."
+            )
+            % {"domains": gettext(" or ").join(company.domains)}
         )
 
 
 class NotAMember(CompanySignInRejected):
     """No login that the provider may open has the address."""
 
-    sentence = (
+    sentence = gettext_noop(
         "There is no login for your address that your company's sign-in opens. If you have one,"
         " sign in another way. If not, ask an owner at your company for an invitation."
     )
@@ -93,7 +97,7 @@ class NotAMember(CompanySignInRejected):
 class OtherAccountConnected(CompanySignInRejected):
     """The login is connected with another account at the same provider."""
 
-    sentence = (
+    sentence = gettext_noop(
         "Your login is connected with another account of your company's sign-in. Sign in another"
         " way, and ask whoever provides your API to have it connected anew."
     )

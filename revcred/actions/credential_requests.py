@@ -8,6 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from revcred.actions import credentials
 from revcred.actions.constraints import raising_on_violation
@@ -125,7 +126,7 @@ def issue_own_credential(*, wanted: WantedCredential, by: User) -> Credential:
         by=by,
     )
     url = absolute_url(reverse("storefront:credential", args=[credential.pk]))
-    context = {"credential": credential, "by": by, "what": "issued it.", "url": url}
+    context = {"credential": credential, "by": by, "what": gettext_lazy("issued it."), "url": url}
     notify_owners(customer, "emails/own_credential_changed", context, actor=by)
     return credential
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 from django.db.transaction import atomic
+from django.utils.translation import gettext_lazy
 
 from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Membership, Subscriber, User
 from revcred.outbox import notify_owners, queue_mail
 
 MAX_CUSTOMERS_OF_MEMBER = 5
 # Mails name whoever acted; actions of the command line have no user.
-OPERATOR_NAME = "the operator"
+OPERATOR_NAME = gettext_lazy("the operator")
 
 
 def announce_new_member(
@@ -90,7 +91,7 @@ def record_role_changed(
     )
     context = {
         "membership": membership,
-        "old": old,
+        "old": Membership.Role(old).label,
         "by": by or OPERATOR_NAME,
     }
     notify_owners(membership.customer, "emails/new_role", context, actor=by)

@@ -4,11 +4,14 @@ They are the actions of `revcred.actions.credentials`, done for the customer: th
 suspensions and ends stay as they are. Holders and owners are told by mail, except whoever did it.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext
 
 from revcred.actions import credentials
 from revcred.actions.permitted_actions import permitted_actions
@@ -36,7 +39,9 @@ def suspend_own_credential(*, credential: Credential, by: User) -> None:
         _tell(
             credential,
             by,
-            "suspended it. Calls with it are not counted until one of you resumes it.",
+            lambda: gettext(
+                "suspended it. Calls with it are not counted until one of you resumes it."
+            ),
         )
 
 
@@ -48,7 +53,7 @@ def resume_own_credential(*, credential: Credential, by: User) -> None:
     """
     _check_allowed(credential, by, "suspend")
     if credentials.resume_credential(credential=credential, by=by, by_subscriber=True):
-        _tell(credential, by, "resumed it. Calls with it are counted again.")
+        _tell(credential, by, lambda: gettext("resumed it. Calls with it are counted again."))
 
 
 @atomic
@@ -56,7 +61,11 @@ def revoke_own_credential(*, credential: Credential, reason: str, by: User) -> N
     """Revoke the credential for good. Raises NotAllowed and CredentialRevoked."""
     _check_allowed(credential, by, "revoke")
     credentials.revoke_credential(credential=credential, reason=reason, by=by)
-    _tell(credential, by, f"revoked it for good. The reason given: {reason}")
+    _tell(
+        credential,
+        by,
+        lambda: gettext("revoked it for good. The reason given: %(reason)s") % {"reason": reason},
+    )
 
 
 @atomic
@@ -85,12 +94,17 @@ def rotate_own_credential(
         by_subscriber=True,
         by=by,
     )
-    ends = f"at {timezone.now() + overlap:%Y-%m-%d %H:%M} UTC" if overlap else "now"
-    _tell(
-        credential,
-        by,
-        f"rotated it. Its new key ends with {new.hint}. The old key ends {ends}.",
-    )
+    end = timezone.now() + overlap
+
+    def rotated() -> str:
+        if not overlap:
+            text = gettext("rotated it. Its new key ends with %(hint)s. The old key ends now.")
+            return text % {"hint": new.hint}
+        return gettext(
+            "rotated it. Its new key ends with %(hint)s. The old key ends at %(moment)s UTC."
+        ) % {"hint": new.hint, "moment": _utc_text(end)}
+
+    _tell(credential, by, rotated)
     return new
 
 
@@ -99,7 +113,11 @@ def end_own_key(*, key: ExternalKey, by: User) -> None:
     """End an old key of a rotation now. Raises NotAllowed."""
     _check_allowed(key.credential, by, "rotate")
     if credentials.end_key(key=key, by=by, by_subscriber=True):
-        _tell(key.credential, by, f"ended its old key that ends with {key.hint}.")
+        _tell(
+            key.credential,
+            by,
+            lambda: gettext("ended its old key that ends with %(hint)s.") % {"hint": key.hint},
+        )
 
 
 @atomic
@@ -115,7 +133,10 @@ def extend_own_key(*, key: ExternalKey, until: datetime, by: User) -> None:
         _tell(
             key.credential,
             by,
-            f"let its old key that ends with {key.hint} work until {until:%Y-%m-%d %H:%M} UTC.",
+            lambda: (
+                gettext("let its old key that ends with %(hint)s work until %(moment)s UTC.")
+                % {"hint": key.hint, "moment": _utc_text(until)}
+            ),
         )
 
 
@@ -130,8 +151,15 @@ def _check_allowed(credential: Credential, by: User, action: str) -> None:
         raise NotAllowed
 
 
-def _tell(credential: Credential, by: User, what: str) -> None:
-    """Tell the credential's holders and the customer's owners by mail, except `by`."""
+def _utc_text(moment: datetime) -> str:
+    return date_format(moment.astimezone(UTC), "DATETIME_FORMAT")
+
+
+def _tell(credential: Credential, by: User, what: Callable[[], str]) -> None:
+    """Tell the credential's holders and the customer's owners by mail, except `by`.
+
+    `what` returns the rest of a sentence about `by`, in the language of each mail.
+    """
     owners = Subscriber.objects.filter(
         memberships__customer=credential.customer,
         memberships__role=Membership.Role.OWNER,

@@ -8,6 +8,7 @@ from allauth.core import context
 from allauth.mfa.models import Authenticator
 from django.db.transaction import atomic
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.actions import sign_ins, users
 from revcred.actions.token_revocation import revoke_all_tokens
@@ -19,9 +20,9 @@ AuthenticatorType = Authenticator.Type
 
 FAILURE_MAIL_INTERVAL = timedelta(hours=1)
 FACTOR_NAMES = {
-    AuthenticatorType.TOTP: "authenticator app",
-    AuthenticatorType.WEBAUTHN: "passkey",
-    AuthenticatorType.RECOVERY_CODES: "recovery codes",
+    AuthenticatorType.TOTP: gettext_noop("authenticator app"),
+    AuthenticatorType.WEBAUTHN: gettext_noop("passkey"),
+    AuthenticatorType.RECOVERY_CODES: gettext_noop("recovery codes"),
 }
 
 

@@ -50,6 +50,7 @@ class AppearanceAdmin(AuditedModelAdmin):
     form = AppearanceForm
     fields = (
         "name",
+        "language",
         "new_logo",
         "without_logo",
         "accent",

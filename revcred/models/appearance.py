@@ -3,6 +3,7 @@
 import re
 from hashlib import sha256
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 from django.db import models
@@ -139,6 +140,15 @@ class Appearance(models.Model):
         validators=[check_links],
         help_text="Stand below every page. One a line: a label, a space, and an address, such as"
         " “Documentation https://docs.example.com”.",
+    )
+
+    language = models.CharField(
+        max_length=10,
+        choices=settings.LANGUAGES,
+        default=settings.LANGUAGE_CODE,
+        db_default=settings.LANGUAGE_CODE,
+        help_text="Of pages and mails for subscribers who have chosen none. Pages are in the"
+        " browser's language where it is one of these.",
     )
 
     class Meta:

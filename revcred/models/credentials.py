@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower, Now
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
@@ -56,10 +57,10 @@ class Credential(models.Model):
     """A caller's identity, which lasts while its keys come and go."""
 
     class State(models.TextChoices):
-        ACTIVE = "active"
-        SUSPENDED = "suspended"
-        EXPIRED = "expired"
-        REVOKED = "revoked"
+        ACTIVE = "active", gettext_noop("Active")
+        SUSPENDED = "suspended", gettext_noop("Suspended")
+        EXPIRED = "expired", gettext_noop("Expired")
+        REVOKED = "revoked", gettext_noop("Revoked")
 
     # Needs no index of its own: that of credential_name_of_customer begins with the customer.
     customer = models.ForeignKey(

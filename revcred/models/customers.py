@@ -8,6 +8,7 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.users import User
@@ -129,9 +130,9 @@ class Membership(models.Model):
     """A subscriber's role at a customer: an owner sees all of it, others only what they hold."""
 
     class Role(models.TextChoices):
-        OWNER = "owner"
-        MEMBER = "member"
-        VIEWER = "viewer"
+        OWNER = "owner", gettext_noop("Owner")
+        MEMBER = "member", gettext_noop("Member")
+        VIEWER = "viewer", gettext_noop("Viewer")
 
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="memberships")
     subscriber = models.ForeignKey(Subscriber, models.CASCADE, related_name="memberships")

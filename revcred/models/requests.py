@@ -5,6 +5,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.models.credentials import Credential
 from revcred.models.customers import Customer, Subscriber
@@ -29,10 +30,10 @@ class CredentialRequest(models.Model):
     """A request for a credential that is charged to a subscription, and what became of it."""
 
     class State(models.TextChoices):
-        WAITING = "waiting"
-        APPROVED = "approved"
-        REJECTED = "rejected"
-        WITHDRAWN = "withdrawn"
+        WAITING = "waiting", gettext_noop("Waiting")
+        APPROVED = "approved", gettext_noop("Approved")
+        REJECTED = "rejected", gettext_noop("Rejected")
+        WITHDRAWN = "withdrawn", gettext_noop("Withdrawn")
 
     customer = models.ForeignKey(
         Customer, models.CASCADE, related_name="credential_requests", editable=False

@@ -52,6 +52,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         db_default="",
         help_text="In which pages show the user moments, such as Europe/Berlin. Empty: UTC.",
     )
+    language = models.CharField(
+        max_length=10,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of pages of the storefront and mails, such as de. Empty: the browser's.",
+    )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
     session_number = models.PositiveIntegerField(
         default=0, editable=False, help_text="One more ends all sessions of the user."

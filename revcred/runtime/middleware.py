@@ -21,13 +21,14 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
+from django.utils import timezone, translation
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.views.defaults import page_not_found, permission_denied
 from psycopg.errors import QueryCanceled
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from revcred.client_address import answering, is_trusted_proxy
+from revcred.languages import browser_language, installation_language, known_language
 from revcred.request_id import META_KEY, REQUEST_ID_HEADER, choose_request_id, working_for
 from revcred.runtime.program_paths import accepts_any_host, is_program_path
 from revcred.runtime.schema_version import is_older_than_database
@@ -309,20 +310,55 @@ class PrivatePagesMiddleware:
         return response
 
 
-class PageTimeZoneMiddleware:
-    """Shows moments on pages in the time zone of the signed-in person."""
+class BrowserLanguageMiddleware:
+    """Shows pages of the storefront, and errors, in the language that the browser asks for.
+
+    It needs no database: whatever fails later is said in that language, too.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        # Without a session nobody is signed in. Programs get and send UTC.
-        if settings.SESSION_COOKIE_NAME not in request.COOKIES or _is_for_programs(request):
+        if not _is_translated(request):
             return self.get_response(request)
-        try:
-            zone = time_zone_of(request.user)
-        except DATABASE_UNAVAILABLE_ERRORS:
-            # Whatever needs the database says so itself.
+        language = browser_language(request.headers.get("Accept-Language", ""))
+        with translation.override(language or settings.LANGUAGE_CODE):
+            response = self.get_response(request)
+        patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+
+class PagePreferencesMiddleware:
+    """Shows pages in the time zone of the signed-in person, and in the language chosen."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        # Programs get and send UTC, and English.
+        if _is_for_programs(request):
             return self.get_response(request)
-        with timezone.override(zone):
+        zone, chosen = None, ""
+        # Without a session nobody is signed in.
+        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+            try:
+                zone = time_zone_of(request.user)
+            except DATABASE_UNAVAILABLE_ERRORS:
+                # Whatever needs the database says so itself.
+                return self.get_response(request)
+            chosen = known_language(getattr(request.user, "language", ""))
+        with timezone.override(zone), translation.override(_page_language(request, chosen)):
             return self.get_response(request)
+
+
+def _page_language(request: HttpRequest, chosen: str) -> str:
+    if not _is_translated(request):
+        return settings.LANGUAGE_CODE
+    asked = browser_language(request.headers.get("Accept-Language", ""))
+    return chosen or asked or installation_language()
+
+
+def _is_translated(request: HttpRequest) -> bool:
+    """Return True for pages of the storefront, and False for the administration and programs."""
+    return not (_is_for_programs(request) or request.path_info.startswith(reverse("admin:index")))

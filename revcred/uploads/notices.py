@@ -1,15 +1,19 @@
 """Mails about memberships and keys that an upload changed: one for each person and upload."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.actions.memberships import OPERATOR_NAME
 from revcred.models import Membership, Upload, User
 from revcred.outbox import queue_mails
+from revcred.templatetags.languages import within_sentence
 from revcred.uploads.plans.plan import UNDONE_TABLE
 from revcred.uploads.staging import decode_json_column
 
@@ -81,8 +85,10 @@ NOTE_STATEMENTS = {
     "revcred.membership": NOTE_UNDONE_MEMBERSHIPS,
     "revcred.credential": NOTE_UNDONE_KEYS,
 }
-# Lines of mails to the owners of customers, by the customer's id.
-OwnerLines: TypeAlias = dict[int, list[str]]
+# Lines of mails to the owners of customers, by the customer's id. A line is a function, since each
+# mail has the language of its recipient.
+Line: TypeAlias = Callable[[], str]
+OwnerLines: TypeAlias = dict[int, list[Line]]
 
 
 @dataclass(frozen=True)
@@ -98,25 +104,41 @@ class ChangedMembership:
     old_role: str | None
     is_undone: bool = False
 
-    @property
     def own_line(self) -> str:
-        """Line for the person."""
+        """Return the line for the person."""
         if self.role is None:
-            return f"no longer a member of {self.customer}"
-        again = " again" if self.is_undone else ""
-        return f"{Membership.Role(self.role).label.lower()} of {self.customer}{again}"
+            text = gettext("no longer a member of %(customer)s")
+        elif self.is_undone:
+            text = gettext("%(role)s of %(customer)s again")
+        else:
+            text = gettext("%(role)s of %(customer)s")
+        return text % self._parts()
 
-    @property
     def line(self) -> str:
-        """Line for the owners of the customer."""
+        """Return the line for the owners of the customer."""
         if self.role is None:
-            return f"{self.email} no longer belongs to {self.customer}"
-        label = Membership.Role(self.role).label.lower()
-        if self.is_undone:
-            return f"{self.email} is {label} of {self.customer} again"
-        if self.old_role:
-            return f"{self.email} is {label} of {self.customer}, and was {self.old_role} before"
-        return f"{self.email} is {label} of {self.customer}, and did not belong to it before"
+            text = gettext("%(person)s no longer belongs to %(customer)s")
+        elif self.is_undone:
+            text = gettext("%(person)s is %(role)s of %(customer)s again")
+        elif self.old_role:
+            text = gettext("%(person)s is %(role)s of %(customer)s, and was %(old)s before")
+        else:
+            text = gettext(
+                "%(person)s is %(role)s of %(customer)s, and did not belong to it before"
+            )
+        return text % self._parts()
+
+    def _parts(self) -> dict[str, str]:
+        return {
+            "person": self.email,
+            "customer": self.customer,
+            "role": _role_name(self.role),
+            "old": _role_name(self.old_role),
+        }
+
+
+def _role_name(role: str | None) -> str:
+    return within_sentence(Membership.Role(role).label) if role else ""
 
 
 @dataclass
@@ -125,10 +147,10 @@ class UploadNotice:
 
     email: str
     name: str
-    joined: list[str] = field(default_factory=list)  # the person's own new roles
-    lines: list[str] = field(default_factory=list)  # changes at customers that the person owns
+    joined: list[Line] = field(default_factory=list)  # the person's own new roles
+    lines: list[Line] = field(default_factory=list)  # changes at customers that the person owns
 
-    def context(self, by: str) -> dict[str, Any]:
+    def context(self, by: object) -> dict[str, Any]:
         return {
             "name": self.name,
             "by": by,
@@ -162,11 +184,28 @@ def queue_upload_notices(upload: Upload) -> int:
     for had, had_customer, had_name, has, has_customer, has_name, hint in keys:
         # One customer must not learn the name of another.
         lines[had].append(
-            f"the key …{hint} of “{had_name}” at {had_customer} belongs to another customer"
+            partial(
+                _filled,
+                gettext_noop(
+                    "the key …%(hint)s of “%(credential)s” at %(customer)s belongs to another"
+                    " customer"
+                ),
+                hint=hint,
+                credential=had_name,
+                customer=had_customer,
+            )
         )
         lines[has].append(
-            f"the key …{hint} belongs to {has_customer}, as “{has_name}”, and belonged to another"
-            " customer before"
+            partial(
+                _filled,
+                gettext_noop(
+                    "the key …%(hint)s belongs to %(customer)s, as “%(credential)s”, and belonged"
+                    " to another customer before"
+                ),
+                hint=hint,
+                credential=has_name,
+                customer=has_customer,
+            )
         )
     return _queue_notices("emails/list_applied", upload.applied_by, members, lines)
 
@@ -187,12 +226,35 @@ def queue_undo_notices(upload: Upload) -> int:
         if key:
             had, had_customer, had_name, has, has_customer, has_name, hint = decode_json_column(key)
             # One customer must not learn the name of another.
-            lines[had].append(f"the key …{hint} belongs to {had_customer} again, as “{had_name}”")
+            lines[had].append(
+                partial(
+                    _filled,
+                    gettext_noop(
+                        "the key …%(hint)s belongs to %(customer)s again, as “%(credential)s”"
+                    ),
+                    hint=hint,
+                    credential=had_name,
+                    customer=had_customer,
+                )
+            )
             lines[has].append(
-                f"the key …{hint} of “{has_name}” at {has_customer} belongs to another customer"
-                " again"
+                partial(
+                    _filled,
+                    gettext_noop(
+                        "the key …%(hint)s of “%(credential)s” at %(customer)s belongs to another"
+                        " customer again"
+                    ),
+                    hint=hint,
+                    credential=has_name,
+                    customer=has_customer,
+                )
             )
     return _queue_notices("emails/list_undone", upload.undone_by, members, lines)
+
+
+def _filled(text: str, **parts: Any) -> str:
+    """Return a text of the catalogue in the language of the mail."""
+    return gettext(text) % parts
 
 
 def _queue_notices(
@@ -205,7 +267,7 @@ def _queue_notices(
         notice.joined.append(member.own_line)
         lines[member.customer_id].append(member.line)
     _add_owners(notices, by, members, lines)
-    name = str(by) if by else OPERATOR_NAME
+    name = by or OPERATOR_NAME
     mails = ((notice.email, notice.context(name)) for notice in notices.values())
     return queue_mails(template_prefix, mails)
 

@@ -21,7 +21,7 @@ from storefront.access import (
 )
 from storefront.forms import CallFilterForm, CallSearchForm
 from storefront.refused_calls import address_of_receipt
-from storefront.uncounted import REASON_TEXTS
+from storefront.uncounted import reason_text
 
 CALLS_PER_PAGE = 50
 
@@ -95,7 +95,7 @@ def call_rows(calls: list[ListedCall]) -> list[dict[str, Any]]:
             "credential": credentials.get(call.credential_id or 0),
             "subscription": subscriptions.get(call.subscription_id or 0),
             "gateway": gateways.get(call.gateway_id),
-            "because": REASON_TEXTS[call.reason].because if call.reason else "",
+            "because": reason_text(call.reason).because if call.reason else "",
         }
         for call in calls
     ]

@@ -4,6 +4,7 @@ from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from revcred.actions import credential_requests
@@ -40,10 +41,14 @@ def _to_what_was_made(
     request: SignedInRequest, made: Credential | CredentialRequest
 ) -> HttpResponse:
     if isinstance(made, Credential):
-        messages.success(request, f"“{made}” was issued.")
+        messages.success(request, gettext("“%(made)s” was issued.") % {"made": made})
         address = reverse("storefront:credential", args=[made.pk])
         return HttpResponseRedirect(f"{address}?new={made.keys.latest('pk').pk}")
-    messages.success(request, f"You have requested “{made}”. You get a mail once it is decided.")
+    messages.success(
+        request,
+        gettext("You have requested “%(made)s”. You get a mail once it is decided.")
+        % {"made": made},
+    )
     return HttpResponseRedirect(reverse("storefront:credentials"))
 
 
@@ -56,7 +61,12 @@ def withdraw_request(request: SignedInRequest, number: int) -> HttpResponse:
     try:
         credential_requests.withdraw_request(request=found, by=request.user)
     except credential_requests.AlreadyDecided:
-        messages.warning(request, f"The request for “{found}” has been decided already.")
+        messages.warning(
+            request,
+            gettext("The request for “%(found)s” has been decided already.") % {"found": found},
+        )
     else:
-        messages.success(request, f"The request for “{found}” was withdrawn.")
+        messages.success(
+            request, gettext("The request for “%(found)s” was withdrawn.") % {"found": found}
+        )
     return HttpResponseRedirect(reverse("storefront:credentials"))

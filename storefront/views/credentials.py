@@ -15,6 +15,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -53,9 +54,9 @@ from storefront.uncounted import group_uncounted, waiting_calls
 from storefront.views.first_call import first_call_context
 from storefront.views.usage import render_page_or_section, usage_context, wants_section
 
-KEY_IN_STOREFRONT_URL_MESSAGE = (
-    "The address of that page contained a key, which would be kept in histories and logs. Use the"
-    " search below instead: it keeps keys out of the address."
+KEY_IN_STOREFRONT_URL_MESSAGE = gettext_noop(
+    "The address of that page contained a key, which would be kept in histories"
+    " and logs. Use the search below instead: it keeps keys out of the address."
 )
 CREDENTIALS_PER_PAGE = 25
 MAX_REQUESTS = 50
@@ -63,38 +64,48 @@ REJECTED_REQUEST_AGE = timedelta(days=30)
 MAX_LATEST_ROWS = 10
 LATEST_TRANSACTIONS_AGE = timedelta(days=31)
 
-CONFIRM_MESSAGE = "Enter your password to confirm that it is you."
+CONFIRM_MESSAGE = gettext_noop("Enter your password to confirm that it is you.")
 # For each error of a reveal, the title and text of the answer.
 NOT_REVEALED: Mapping[type[Exception], tuple[str, str]] = {
     credentials.RevealsPaused: (
-        "Confirm that it is you",
+        gettext_noop("Confirm that it is you"),
         (
-            "Your sign-in address was changed. To reveal keys and secrets again, confirm the change"
-            " with your password."
+            gettext_noop(
+                "Your sign-in address was changed. To reveal keys and secrets again, confirm"
+                " the change with your password."
+            )
         ),
     ),
     credentials.TooManyReveals: (
-        "Too many keys in a short time",
+        gettext_noop("Too many keys in a short time"),
         (
-            "You have revealed many different keys within a few minutes. Wait {wait}, then reveal"
-            " the next one. The owners have been told."
+            gettext_noop(
+                "You have revealed many different keys within a few minutes. Wait {wait}, then"
+                " reveal the next one. The owners have been told."
+            )
         ),
     ),
     credentials.CredentialRevoked: (
-        "This credential is revoked",
-        "Its keys no longer work, so they cannot be revealed.",
+        gettext_noop("This credential is revoked"),
+        gettext_noop("Its keys no longer work, so they cannot be revealed."),
     ),
     credentials.NothingToReveal: (
-        "There is no {what} to reveal",
-        "Either none is stored, or {customer} is suspended. Ask whoever provides your API.",
+        gettext_noop("There is no {what} to reveal"),
+        gettext_noop(
+            "Either none is stored, or {customer} is suspended. Ask whoever provides your API."
+        ),
     ),
     credentials.RevealNotPermitted: (
-        "Your provider does not show this {what}",
-        "Keys and secrets of this product are not revealed. Ask whoever provides your API.",
+        gettext_noop("Your provider does not show this {what}"),
+        gettext_noop(
+            "Keys and secrets of this product are not revealed. Ask whoever provides your API."
+        ),
     ),
     credentials.SealedValueDamaged: (
-        "The {what} could not be decrypted",
-        "The stored value is damaged. This has been recorded. Tell whoever provides your API.",
+        gettext_noop("The {what} could not be decrypted"),
+        gettext_noop(
+            "The stored value is damaged. This has been recorded. Tell whoever provides your API."
+        ),
     ),
 }
 
@@ -112,7 +123,7 @@ def credentials_page(request: SignedInRequest) -> HttpResponse:
     search = CredentialSearchForm(request.GET)
     # A key came with the URL, perhaps from a bookmark: get rid of it.
     if search.has_a_key(mine):
-        messages.warning(request, KEY_IN_STOREFRONT_URL_MESSAGE)
+        messages.warning(request, gettext(KEY_IN_STOREFRONT_URL_MESSAGE))
         return _redirect_to_listing({})
     found, chosen = search.narrow(mine), CredentialListForm(request.GET)
     rows = with_listing_columns(narrow_credentials(found, chosen.shown, now), now)
@@ -229,7 +240,7 @@ def _credential_context(
         ],
         "latest_refused": figures.latest_refused_of(credential.pk),
         "receipt": receipt,
-        "receipt_advice": figures.advice_on(receipt.code) if receipt else "",
+        "receipt_advice": gettext(figures.advice_on(receipt.code)) if receipt else "",
         "history": history_of(credential),
         "transactions": latest.select_related("subscription")[:MAX_LATEST_ROWS],
     }
@@ -316,7 +327,9 @@ def _confirm_and_reveal(
         return _reveal(request, key, field, context)
     if _wants_json(request):
         problems = form.errors.get("password") if form else None
-        problem = problems[0] if problems and request.POST.get("password") else CONFIRM_MESSAGE
+        problem = (
+            problems[0] if problems and request.POST.get("password") else gettext(CONFIRM_MESSAGE)
+        )
         return JsonResponse({"problem": problem, "password": True}, status=403)
     return render(request, "storefront/reveal.html", context | {"form": form}, status=403)
 
@@ -363,15 +376,16 @@ def _not_revealed(
     request: SignedInRequest, error: Exception, context: dict[str, Any], *, status: int = 409
 ) -> HttpResponse:
     """Tell why nothing is revealed."""
-    title, sentence = NOT_REVEALED[type(error)]
+    title, sentence = map(gettext, NOT_REVEALED[type(error)])
+    what = gettext("key") if context["what"] == "key" else gettext("secret")
     minutes = -(-getattr(error, "wait_seconds", 0) // 60)
     problem = sentence.format(
-        what=context["what"],
+        what=what,
         customer=context["credential"].customer,
-        wait=f"{minutes} minute{'' if minutes == 1 else 's'}",
+        wait=ngettext("%(number)s minute", "%(number)s minutes", minutes) % {"number": minutes},
     )
     if _wants_json(request):
         return JsonResponse({"problem": problem}, status=status)
     link = reverse("account_resume_reveals") if isinstance(error, credentials.RevealsPaused) else ""
-    told = {"title": title.format(what=context["what"]), "problem": problem, "link": link}
+    told = {"title": title.format(what=what), "problem": problem, "link": link}
     return render(request, "storefront/not_revealed.html", context | told, status=status)

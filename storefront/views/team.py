@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -125,7 +126,7 @@ def holders_page(request: SignedInRequest) -> HttpResponse:
     if data is not None and form.is_valid() and form.changes:
         return _answer(request, form, is_final="confirmed" in data)
     if data is not None:
-        messages.info(request, "No holder was changed.")
+        messages.info(request, gettext("No holder was changed."))
         return HttpResponseRedirect(request.get_full_path())
     context = {
         "customer": customer,

@@ -21,7 +21,7 @@ from storefront.access import (
     own_uncounted_calls,
     sign_in_required,
 )
-from storefront.uncounted import REASON_TEXTS
+from storefront.uncounted import reason_text
 
 
 @require_safe
@@ -44,7 +44,7 @@ def transaction_page(request: SignedInRequest, transaction: UUID) -> HttpRespons
         # Annotated by own_uncounted_calls.
         credential_id = row.credential_id  # type: ignore[attr-defined]
         context |= {
-            "reason": REASON_TEXTS[row.reason],
+            "reason": reason_text(row.reason),
             "credential": Credential.objects.get(pk=credential_id),
         }
     return render(request, "storefront/receipt.html", context)

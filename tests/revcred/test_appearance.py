@@ -23,6 +23,7 @@ def test_what_is_set_is_on_pages_of_subscribers_and_on_record(admin_client, clie
         page,
         {
             "name": "Fleet & Maps",
+            "language": "de",
             "new_logo": SimpleUploadedFile("logo.png", PNG),
             "accent": "#5b21b6",
             "accent_dark": "#c4b5fd",
@@ -36,7 +37,7 @@ def test_what_is_set_is_on_pages_of_subscribers_and_on_record(admin_client, clie
     shown = client.get(reverse(SIGN_IN)).content.decode()
 
     for part in (
-        "Sign in · Fleet &amp; Maps",
+        "Anmelden · Fleet &amp; Maps",
         "<em>guide</em>",
         "&lt;script&gt;",
         "Questions? Write to us.",
@@ -108,7 +109,7 @@ def test_what_nobody_could_read_or_follow_is_refused(admin_client, page, field, 
 def test_the_logo_is_removed(admin_client, page):
     Appearance.objects.update(logo=PNG, logo_type="image/png")
 
-    post(admin_client, page, {"without_logo": "on"})
+    post(admin_client, page, {"without_logo": "on", "language": "en"})
 
     assert not Appearance.objects.get().logo
 

@@ -7,6 +7,6 @@
   if (!choice || !note || choice.value || !zone) return;
   if (![...choice.options].some((option) => option.value === zone)) return;
   choice.value = zone;
-  note.textContent = `Your browser is set to ${zone}. Save it, or choose another one.`;
+  note.textContent = note.dataset.text.replace("{zone}", zone);
   note.hidden = false;
 })();

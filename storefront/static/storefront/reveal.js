@@ -10,6 +10,8 @@
       this.form = box.querySelector("form");
       this.text = box.querySelector("[data-text]");
       this.copying = box.querySelector("[data-copy]");
+      this.copyText = this.copying.textContent;
+      this.texts = box.dataset; // in the language of the page
       this.form?.addEventListener("submit", (event) => this.ask(event));
       this.copying.addEventListener("click", () => this.copy());
       box.querySelector("[data-hide]").addEventListener("click", () => this.hide());
@@ -65,7 +67,7 @@
         });
         await this.take(response);
       } catch {
-        this.complain("revcred could not be reached. Try again.");
+        this.complain(this.texts.unreachable);
       } finally {
         button.disabled = false;
         button.removeAttribute("aria-busy");
@@ -85,8 +87,8 @@
       const wait = Math.ceil(Number(response.headers.get("Retry-After")) / 60);
       this.complain(
         wait
-          ? `Too many attempts. Try again in ${wait} minute${wait === 1 ? "" : "s"}.`
-          : "It could not be revealed. Reload this page, and try again.",
+          ? (wait === 1 ? this.texts.tooManyOne : this.texts.tooMany.replace("{minutes}", wait))
+          : this.texts.failed,
       );
       return undefined;
     }
@@ -95,7 +97,7 @@
       this.form.reset();
       this.askForPassword(false); // for the next five minutes
       this.text.textContent = text;
-      this.copying.textContent = "Copy";
+      this.copying.textContent = this.copyText;
       this.swap(true);
       this.copying.focus();
       // By the clock: timers of a tab in the background, or of a machine asleep, stand still.
@@ -106,7 +108,7 @@
 
     tick() {
       const seconds = Math.ceil((this.until - Date.now()) / 1000);
-      this.find("left").textContent = `Hidden again in ${seconds} seconds`;
+      this.find("left").textContent = this.texts.hiddenIn.replace("{seconds}", seconds);
       if (seconds <= 0) this.hide();
     }
 
@@ -116,17 +118,17 @@
       if (!this.text.textContent) return;
       this.text.textContent = "";
       this.swap(false);
-      this.find("gone").textContent = "It is hidden again.";
+      this.find("gone").textContent = this.texts.hidden;
     }
 
     async copy() {
       try {
         await navigator.clipboard.writeText(this.text.textContent);
-        this.copying.textContent = "Copied";
+        this.copying.textContent = this.texts.copied;
       } catch {
         // Without HTTPS there is no clipboard to write to.
         getSelection().selectAllChildren(this.text);
-        this.copying.textContent = "Press Ctrl+C";
+        this.copying.textContent = this.texts.press;
       }
     }
   }

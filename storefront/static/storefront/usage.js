@@ -3,13 +3,15 @@
 
 (() => {
   // Ticks may be 250 apart: 1.25K must not become 1.3K.
-  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
-  const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 9 });
-  const formatOf = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
+  // English days come before their months, and "Sept" would be longer than all other months.
+  const page = document.documentElement.lang;
+  const [dayLanguage, monthLanguage] = page === "en" ? ["en-GB", "en-US"] : [page, page];
+  const compact = new Intl.NumberFormat(page, { notation: "compact", maximumFractionDigits: 2 });
+  const exact = new Intl.NumberFormat(page, { maximumFractionDigits: 9 });
+  const formatOf = (options) => new Intl.DateTimeFormat(dayLanguage, { timeZone: "UTC", ...options });
   const hour = formatOf({ hour: "2-digit", minute: "2-digit" });
   const day = formatOf({ day: "numeric", month: "short" });
-  // "Sept" would be longer than all others.
-  const month = new Intl.DateTimeFormat("en-US", { timeZone: "UTC", month: "short" });
+  const month = new Intl.DateTimeFormat(monthLanguage, { timeZone: "UTC", month: "short" });
   const weekday = formatOf({ weekday: "short", day: "numeric", month: "short" });
   const wholeMonth = formatOf({ month: "long", year: "numeric" });
   const year = formatOf({ year: "numeric" });
@@ -48,10 +50,11 @@
       name: dates.length > 12 ? firstsOfMonths.name : (date) => month.format(date),
     }),
   };
+  // `texts`: of the chart, in the language of the page.
   const readOut = {
-    hour: (date) => `on ${weekday.format(date)} from ${hour.format(date)} UTC`,
-    day: (date) => `on ${weekday.format(date)}`,
-    month: (date) => `in ${wholeMonth.format(date)}`,
+    hour: (date, texts) => texts.hour.replace("{day}", weekday.format(date)).replace("{hour}", hour.format(date)),
+    day: (date, texts) => texts.day.replace("{day}", weekday.format(date)),
+    month: (date, texts) => texts.month.replace("{month}", wholeMonth.format(date)),
   };
 
   // What is not counted is striped, so that no colour has to tell it apart.
@@ -128,7 +131,7 @@
           {
             ...axis,
             ...label,
-            label: `${step[0].toUpperCase()}${step.slice(1)} (UTC)`,
+            label: this.box.dataset.axis,
             size: 26,
             grid: { show: false },
             incrs: apart,
@@ -211,10 +214,12 @@
     tell(index) {
       const { series, before, step, unfinished } = this.figures;
       const over = index != null && index <= this.last;
-      const soFar = index === unfinished ? ", so far" : "";
+      const { whole } = this.when.dataset;
+      const texts = this.box.dataset;
+      const sentence = index === unfinished ? texts.soFar : texts.ofWhich;
       this.when.textContent = over
-        ? `${this.when.dataset.whole}, of which ${readOut[step](this.dates[index])}${soFar}:`
-        : this.when.dataset.whole;
+        ? sentence.replace("{whole}", whole).replace("{step}", readOut[step](this.dates[index], texts))
+        : whole;
       this.totals.forEach((total, n) => {
         total.textContent = over ? exact.format(series[n][index]) : total.dataset.total;
       });

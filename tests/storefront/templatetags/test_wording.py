@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from storefront.templatetags import wording
-from storefront.templatetags.wording import percent_of, plain_number, relative_time, utc_datetime
+from storefront.templatetags.wording import local_datetime, percent_of, plain_number, relative_time
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def test_percent_is_not_full_before_it_is():
 
 
 def test_moments_are_written_in_utc():
-    assert utc_datetime(NOON.astimezone(tz=None)) == (
+    assert local_datetime(NOON.astimezone(tz=None)) == (
         '<time datetime="2026-01-15T12:00:00+00:00" title="15 January 2026, 12:00:00 UTC">'
         "15 Jan 2026, 12:00</time>"
     )

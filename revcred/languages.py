@@ -1,0 +1,52 @@
+"""Languages of the storefront and of mails, and which one a reader gets.
+
+A person's own choice comes first, then what the browser asks for, then the installation's language.
+The administration, programs and what is kept are English.
+"""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.utils.translation import get_supported_language_variant
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+from revcred.appearance import appearance_cache
+from revcred.models import User
+
+
+def browser_language(accept_language: str) -> str:
+    """Return the first language of an `Accept-Language` header that there is; empty for none."""
+    for wanted, _ in parse_accept_lang_header(accept_language.lower()):
+        if wanted == "*":
+            break
+        try:
+            return get_supported_language_variant(wanted)
+        except LookupError:
+            continue
+    return ""
+
+
+def installation_language() -> str:
+    """Return the language of those who have chosen none, and whose browser asks for none."""
+    return known_language(appearance_cache.get().language) or settings.LANGUAGE_CODE
+
+
+def known_language(code: str) -> str:
+    """Return the code, or nothing if this version has no such language."""
+    return code if code in dict(settings.LANGUAGES) else ""
+
+
+def mail_languages(addresses: Iterable[str]) -> dict[str, str]:
+    """Return the language of mails to each of these addresses, which are in lower case.
+
+    Staff get English: it is the language of the administration. Whoever has no login, or has chosen
+    no language, gets the installation's.
+    """
+    addresses = set(addresses)
+    usual = installation_language()
+    logins = User.objects.filter(email__in=addresses).values_list("email", "language", "is_staff")
+    chosen = {
+        email: settings.LANGUAGE_CODE if is_staff else known_language(language) or usual
+        for email, language, is_staff in logins
+    }
+    return dict.fromkeys(addresses, usual) | chosen
