@@ -38,7 +38,8 @@ def item_without_keys(
 ) -> str | None:
     """Return an item as it may be stored, or None if it is not kept.
 
-    `key`: if it is known which of its texts is the key. `transaction_id` stays as it is.
+    `key`: if it is known which of its texts is the key. `transaction_id` stays as it is, but for a
+    token of ours in it.
     """
     # Whoever knows how a removed key looks must not be taken for its owner.
     if len(text) > MAX_ITEM_CHARACTERS or REMOVED_KEY.search(text):
@@ -48,7 +49,7 @@ def item_without_keys(
     def clean(value: str, *, is_named_like_a_key: bool = False) -> str:
         holds_key = key is not None and key in value
         if value == transaction_id and not (is_named_like_a_key or holds_key):
-            return value
+            return redact_text(value, secrets)
         value = QUERY.sub("?", value)
         if key and holds_key and len(key) >= MIN_SECRET_CHARACTERS:
             value = value.replace(key, _removed(key))

@@ -92,6 +92,12 @@ def test_a_line_with_its_place_keeps_it():
     assert json.loads(item["line"]) == {"key": removed(), "path": "/a"}
 
 
+def test_the_gateways_token_is_cut_from_an_id_too():
+    said = "t-1 a-gateways-token"
+
+    assert "a-gateways-token" not in kept({"id": said}, key=KEY, transaction_id=said)
+
+
 def test_the_gateways_token_is_cut():
     assert "a-gateways-token" not in kept({"note": "with a-gateways-token"}, key=KEY)
 
