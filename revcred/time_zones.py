@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 MAX_ZONE_CHARACTERS = 64
 
@@ -71,4 +72,7 @@ def current_zone_in_words() -> str:
     if name == "UTC":
         return name
     offset = f"{timezone.localtime():%z}"
-    return f"{name} (UTC{offset[:3]}:{offset[3:5]} now)"
+    return gettext("%(zone)s (UTC%(offset)s now)") % {
+        "zone": name,
+        "offset": f"{offset[:3]}:{offset[3:5]}",
+    }
