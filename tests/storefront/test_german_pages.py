@@ -110,3 +110,5 @@ def test_pages_before_signing_in_are_german(english):
         answer = browser.get(reverse(f"account_{name}"))
         assert english.findall(shown(answer)) == []
         assert "Accept-Language" in answer["Vary"]
+        # What is looked for is found where a page is English.
+        assert english.findall(shown(Client().get(reverse(f"account_{name}"))))
