@@ -110,7 +110,7 @@ overload: .venv/.dev-installed ## whether one gateway's flood drowns another
 conformance: .venv/.dev-installed ## published clients, installed and run against it; ARGS="openmeter cloudevents"
 	@exec $(HERE)/python -m conformance $(ARGS)
 
-gateways: .venv/.dev-installed ## our recipes and the agent with nginx, HAProxy, Caddy, Traefik, Envoy; ARGS="--short nginx"
+gateways: .venv/.dev-installed ## our recipes and the agent in real gateways; ARGS="--short nginx"
 	@exec $(HERE)/python -m conformance.gateways $(ARGS)
 
 fuzz: .venv/.dev-installed ## 1,000 generated requests at each operation of every door; ARGS="--cases 50"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import psycopg
 
 from conformance import leaks
 from conformance.environments import PROJECT, NotInstalled
-from conformance.gateways import faults, recipes, upstream
+from conformance.gateways import digests, faults, recipes, upstream
 from conformance.gateways.callers import CUSTOMER, LEAVING_KEY, Key, credential_name
 from conformance.gateways.cases import (
     CASES,
@@ -57,26 +58,34 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A gateway that runs twice: one fails closed, and one open."""
+    """A gateway that runs twice: one fails closed, and one open, if it asks revcred at all."""
 
     recipe: Recipe
     closed: Places
-    open: Places
+    open: Places | None
     child: ChildProcess  # of the one that fails closed
 
     @property
     def name(self) -> str:
         return self.recipe.name
 
+    @property
+    def directories(self) -> list[Path]:
+        return [places.directory for places in (self.closed, self.open) if places]
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only these gateways")
-    parser.add_argument("--short", action="store_true", help="without revcred hanging or away")
+    parser.add_argument("--short", action="store_true", help="fewer, and without revcred away")
     parser.add_argument("--part", choices=PARTS, help="only the checks of calls, or the metering")
     options = parser.parse_args()
     names = {name.lower() for name in options.names}
-    wanted = [each for each in recipes.ALL if not names or each.name.lower() in names]
+    wanted = [
+        each
+        for each in recipes.ALL
+        if (each.name.lower() in names if names else not (options.short and each.only_long))
+    ]
     began = time.monotonic()
     rows = list(_run(wanted, is_short=options.short, asked=options.part))
     _print(rows, time.monotonic() - began)
@@ -89,8 +98,11 @@ def _run(wanted: Sequence[Recipe], *, is_short: bool, asked: str | None) -> Iter
         running_stack(Stack, directory, PROJECT) as stack,
         upstream.serving(upstream.Echo) as backend_port,
     ):
-        # The issuer of claims.
-        stack.environment = {**stack.environment, "PUBLIC_URL": stack.url}
+        stack.environment = {
+            **stack.environment,
+            "PUBLIC_URL": stack.url,  # the issuer of claims
+            "EXPORT_KEY": secrets.token_hex(16),
+        }
         tokens = _seed(stack, [each.name for each in wanted])
         stack.serve()
         pairs = _start(wanted, stack, directory, backend_port, tokens)
@@ -103,9 +115,10 @@ def _run(wanted: Sequence[Recipe], *, is_short: bool, asked: str | None) -> Iter
                 for rows in pool.map(partial(_all_cases, stack=stack), pairs):
                     yield from rows
             if not is_short:
-                yield from _without_revcred(pairs, stack)
+                yield from _without_revcred([pair for pair in pairs if pair.recipe.asks], stack)
         for pair in pairs:
-            yield _logs(pair.name, [pair.closed.directory, pair.open.directory], tokens)
+            if not pair.recipe.log_has_keys:
+                yield _logs(pair.name, pair.directories, tokens)
         yield _logs("revcred", [stack.logs], tokens)
 
 
@@ -138,16 +151,22 @@ def _start(
                 backend_port=backend_port,
                 token=tokens[recipe.name],
                 fails_open=fails_open,
+                export_key=stack.environment["EXPORT_KEY"],
+                beacon_port=free_port(),
             )
-            for fails_open in (False, True)
+            for fails_open in ((False, True) if recipe.asks else (False,))
         ]
         try:
-            children = [stack.supervisor.start(recipe.program(places)) for places in both]
+            programs = [recipe.program(places) for places in both]
+            if recipe.has_digests:
+                digests.write_map(both[0])
+            children = [stack.supervisor.start(program) for program in programs]
         except (NotHere, NotInstalled) as error:
             _say(f"{recipe.name} was not tried: {error}")
             continue
         started += zip(both, children, strict=True)
-        pairs.append(Pair(recipe=recipe, closed=both[0], open=both[1], child=children[0]))
+        opened = both[1] if recipe.asks else None
+        pairs.append(Pair(recipe=recipe, closed=both[0], open=opened, child=children[0]))
     for places, child in started:
         is_open = partial(_is_open, places)
         stack.supervisor.wait_until(is_open, child, max_seconds=READY_SECONDS)
@@ -208,6 +227,10 @@ def _use_up_quota(stack: Stack, token: str) -> None:
 
 
 def _all_cases(pair: Pair, *, stack: Stack) -> list[Row]:
+    if pair.recipe.has_digests:
+        return list(_cases_of_digests(pair, stack))
+    if not pair.recipe.asks:
+        return []
     return [*_cases(pair), _claim(pair, stack), _revocation(pair, stack)]
 
 
@@ -219,6 +242,24 @@ def _cases(pair: Pair) -> Iterator[Row]:
         yield Row(
             gateway=pair.name, case=path, outcome=str(outcome.status), wrong=wrong_walk(outcome)
         )
+
+
+def _cases_of_digests(pair: Pair, stack: Stack) -> Iterator[Row]:
+    for case in digests.CASES:
+        yield _row(pair, case)
+    key = LEAVING_KEY.format(pair.name)
+    before = make_call(pair.closed.port, Call(key=key)).status
+    program = pair.recipe.program_command(pair.closed)
+    with digests.kept_up(pair.closed, [*program, "-s", "reload"]):
+        seconds = digests.seconds_until_refused(pair.closed, key, lambda: _revoke(key, stack))
+    status = make_call(pair.closed.port, Call(key=key)).status
+    is_felt = (before, status) == (200, 401) and seconds <= digests.FELT_SECONDS
+    yield Row(
+        gateway=pair.name,
+        case="revoked just now",
+        outcome=f"{before}, {status} after {seconds * 1e3:.0f} ms",
+        wrong="" if is_felt else f"not 401 within {digests.FELT_SECONDS:g} s",
+    )
 
 
 def _row(pair: Pair, case: Case, places: Places | None = None) -> Row:
@@ -250,8 +291,7 @@ def _revocation(pair: Pair, stack: Stack) -> Row:
     key = LEAVING_KEY.format(pair.name)
     call = Call(key=key)
     before = make_call(pair.closed.port, call).status
-    with psycopg.connect(stack.environment["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-        database.execute(REVOKE, [credential_name(key)])
+    _revoke(key, stack)
     began = time.monotonic()
     while (status := make_call(pair.closed.port, call).status) == before:
         if time.monotonic() > began + 2 * FELT_SECONDS:
@@ -266,6 +306,11 @@ def _revocation(pair: Pair, stack: Stack) -> Row:
     )
 
 
+def _revoke(key: str, stack: Stack) -> None:
+    with psycopg.connect(stack.environment["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        database.execute(REVOKE, [credential_name(key)])
+
+
 def _without_revcred(pairs: Sequence[Pair], stack: Stack) -> Iterator[Row]:
     stack.kill("web")
     yield from _away(pairs, "killed")
@@ -276,7 +321,7 @@ def _without_revcred(pairs: Sequence[Pair], stack: Stack) -> Iterator[Row]:
     stack.start("web")
     back = Case(name="revcred is back", call=Call(key=Key.GOOD), status=200, is_wrong=wrong_owner)
     for pair in pairs:
-        for places in (pair.closed, pair.open):
+        for places in filter(None, (pair.closed, pair.open)):
             _wait_for_owner(places)
         yield _row(pair, back)
         yield _row(pair, back, pair.open)
@@ -304,8 +349,8 @@ def _logs(name: str, directories: Sequence[Path], tokens: dict[str, str]) -> Row
     files = [file for each in directories for file in each.iterdir() if file.is_file()]
     files = [file for file in files if file.name not in {n for r in recipes.ALL for n in r.files}]
     text = "\n".join(file.read_text(errors="replace") for file in files)
-    secrets = [*Key, *(LEAVING_KEY.format(each.name) for each in recipes.ALL), *tokens.values()]
-    found = leaks.hits(text, secrets)
+    hidden = [*Key, *(LEAVING_KEY.format(each.name) for each in recipes.ALL), *tokens.values()]
+    found = leaks.hits(text, hidden)
     return Row(
         gateway=name,
         case="no key and no token in its logs",

@@ -8,6 +8,7 @@ import gzip
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -87,11 +89,11 @@ class Result:
 
 @dataclass
 class AgentProcess:
-    """The agent that follows one gateway's log."""
+    """The agent of one gateway: it follows its log, or is its beacon."""
 
     places: Places
     url: str
-    pattern: str
+    command: Sequence[str]
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -110,12 +112,17 @@ class AgentProcess:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - the agent
                 [
-                    *(sys.executable, revcred_agent.__file__, "follow", self.pattern),
+                    *(sys.executable, revcred_agent.__file__, *self.command),
                     *("--url", self.url, "--token-file", str(token)),
                     *("--state", str(self.directory / "state")),
                 ],
                 stderr=output,
             )
+
+    def hand_on(self) -> None:
+        """Make it a new process, which goes on listening at the same socket."""
+        assert self.process
+        self.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         assert self.process
@@ -215,7 +222,7 @@ def _wait_until(done: Callable[[], bool], max_seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def faults_of(plan: Plan) -> dict[int, tuple[str, Callable[[Traffic], None]]]:
+def faults_of(recipe: Recipe, plan: Plan) -> dict[int, tuple[str, Callable[[Traffic], None]]]:
     """Return what is done to each gateway, its log and its agent, by the number of the call."""
 
     def die_through_rotation(traffic: Traffic) -> None:
@@ -223,6 +230,14 @@ def faults_of(plan: Plan) -> dict[int, tuple[str, Callable[[Traffic], None]]]:
         traffic.rotate()
 
     tenth = plan.calls // 10
+    if recipe.sends_otlp:
+        # What a beacon has not answered is in the gateway's memory alone: it is never killed.
+        return {
+            2 * tenth: ("beacon handed on", lambda traffic: traffic.agent.hand_on()),
+            4 * tenth: ("revcred away", lambda _: None),
+            6 * tenth: ("away, beacon handed on", lambda traffic: traffic.agent.hand_on()),
+            9 * tenth: ("at the end", lambda _: None),
+        }
     return {
         tenth: ("rotated", Traffic.rotate),
         2 * tenth: ("gateway restarted", Traffic.restart_gateway),
@@ -244,20 +259,31 @@ def run(
         url = f"http://{WEB_HOST}:{switch.port}"
         all_traffic, restarts = [], Restarts()
         for recipe, places, child in gateways:
-            pattern = str(places.directory / f"{recipe.log}*")
-            agent = AgentProcess(places, url, pattern)
+            if recipe.sends_otlp:
+                command = ["listen", "--address", f"{WEB_HOST}:{places.beacon_port}"]
+            else:
+                command = ["follow", str(places.directory / f"{recipe.log}*")]
+            agent = AgentProcess(places, url, command)
             closing_later.callback(agent.stop)
             all_traffic.append(Traffic(recipe, places, child, agent, plan, restarts))
             agent.start()
+            if recipe.sends_otlp:
+                _wait_until(partial(_listens, places.beacon_port))
         pool = closing_later.enter_context(ThreadPoolExecutor(len(all_traffic) + 1))
         running = [
-            *(pool.submit(each.run, faults_of(plan)) for each in all_traffic),
+            *(pool.submit(each.run, faults_of(each.recipe, plan)) for each in all_traffic),
             pool.submit(_go_away, switch, all_traffic, plan),
         ]
         _restart_while_running(running, restarts)
         for each in running:
             each.result()
         return [result for traffic in all_traffic for result in _results(traffic, stack)]
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((WEB_HOST, port)):
+        return True
+    return False
 
 
 def _restart_while_running(running: Sequence[Future[None]], restarts: Restarts) -> None:
@@ -324,7 +350,7 @@ def keys_found(stack: Stack, logs: Sequence[Path]) -> list[str]:
 
 def table_of(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of a table: gateway, fault, calls, lost, doubled, wrong."""
-    line = "{:8}  {:22}  {:>6}  {:>5}  {:>7}  {:>5}".format
+    line = "{:13}  {:22}  {:>6}  {:>5}  {:>7}  {:>5}".format
     yield line("gateway", "meanwhile", "calls", "lost", "doubled", "wrong")
     for each in results:
         yield line(each.gateway, each.phase, each.calls, each.lost, each.doubled, each.wrong)

@@ -62,7 +62,10 @@ def seed(gateways: Sequence[str]) -> dict[str, str]:
     issue(Key.EXHAUSTED, subscribe("small", "small-maps", 1))
     for name in gateways:
         issue(LEAVING_KEY.format(name), maps)
-    tokens = {name: _gateway_token(name, Gateway.Kind(name.lower())) for name in gateways}
+    tokens = {
+        name: _gateway_token(name, Gateway.Kind(name.lower().partition("-")[0]))
+        for name in gateways
+    }
     return tokens | {"metering": _gateway_token("metering", Gateway.Kind.OTHER)}
 
 
@@ -74,5 +77,7 @@ def _gateway_token(name: str, kind: Gateway.Kind) -> str:
         check_refuses_over_quota=True,
         signs_claims=True,
     )
-    scopes: list[str] = [GatewayToken.Scope.CHECK, GatewayToken.Scope.POST]
+    scopes: list[str] = [
+        *(GatewayToken.Scope.CHECK, GatewayToken.Scope.POST, GatewayToken.Scope.DIGESTS),
+    ]
     return GatewayToken.issue(gateway, name="", scopes=scopes)[1]
