@@ -10,8 +10,10 @@ import unicodedata
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.uploads.invalid_cell import InvalidCell
 
-# Most keys: nothing here has to be looked at twice.
-PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~+/=-]{23,}")
+# Most keys: nothing here has to be looked at twice. Placeholders are words, without a digit.
+PLAIN_KEY = re.compile(
+    r"(?=\D*\d)(?!projects/|(?i:(?:x-)?api[-_]?key=))[A-Za-z0-9_][A-Za-z0-9_.~+/=-]{23,}"
+)
 
 # Format characters, which nobody sees: zero-width spaces and joiners, marks of direction and of
 # byte order, and soft hyphens.
@@ -21,7 +23,7 @@ INVISIBLE_ENDS = re.compile(rf"^[\s{INVISIBLE_CHARACTERS}]+|[\s{INVISIBLE_CHARAC
 UNFIT_INSIDE = re.compile(rf"[^\S ]|[{INVISIBLE_CHARACTERS}]")
 # What stands before a key in a header that somebody copied.
 HEADER_BEFORE_KEY = re.compile(
-    r"(?:(?:authorization\s*:\s*)?(?:bearer|token|api-?key)\s+|(?:x-)?api-?key\s*:\s*)(?=\S)",
+    r"(?:(?:authorization\s*:\s*)?(?:bearer|token|api-?key)\s+|(?:x-)?api[-_]?key\s*[:=]\s*)(?=\S)",
     re.IGNORECASE,
 )
 CLOSING_QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "„": "“”", "‘": "’", "«": "»"}  # noqa: RUF001
@@ -31,15 +33,22 @@ TEXT_MARK = re.compile(r"'(?=\d)")  # by it, spreadsheets keep a number as text
 NOT_THE_KEY = (
     (
         re.compile(
-            r"\$(?:[A-Z][A-Z0-9_]*|[a-z][a-z_]*|\{.*\}|\(.*\)|env:\w+)|\{\{.*\}\}|\{?vault:.*\}?"
-            r"|%\w+%|<[^<>]*>|\[[^\[\]]*\]|\{[\w ]*\}|(?:process\.)?env[.:]\w+|secret(?:ref)?:.+"
-            r"|@Microsoft\.KeyVault\(.*\)|!(?:Ref|Sub|file|vault) .+"
+            r"\$(?:[A-Z][A-Z0-9_]*|[a-z][a-z_]*|\{.*\}|\(.*\)|env:\w+|\w+://.+)|\{\{.*\}\}"
+            r"|\{?vault:.*\}?|%\w+%|@@\w+@@|<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)|\{[\w ]*\}"
+            r"|\{cipher\}.+"
+            r"|(?:process\.)?env[.:]\w+|secret(?:ref)?:.+|@Microsoft\.KeyVault\(.*\)"
+            r"|!(?:Ref|Sub|file|vault) .+|ENC\[.+\]"
+            # Where stores of secrets keep the key: 1Password, vals, AWS and Google.
+            r"|(?:op|vault|env|ssm|awssm|awsssm|gcpsm|azurekeyvault|keyvault|ref\+\w+)://.+"
+            r"|arn:aws[\w-]*:(?:secretsmanager|ssm):.+|projects/[^/]+/secrets/.+"
+            r"|(?i:(?:your|insert|replace|enter|paste)(?:[ _-][a-z]+)*[ _-]"
+            r"(?:key|token|secret|here|me|value|id))"
         ),
         "This is a placeholder for a key. Write the key itself.",
     ),
     (
         re.compile(
-            r"null|none|nil|undefined|n/?a|nan|-+|\?+|todo|tbd|changeme|change[_-]me|redacted"
+            r"null|none|nil|undefined|n/?a|nan|0|\\N|-+|\?+|todo|tbd|changeme|change[_-]me|redacted"
             r"|your[_-]?(?:api[_-]?)?key|keine?|leer",
             re.IGNORECASE,
         ),
@@ -50,7 +59,13 @@ NOT_THE_KEY = (
         "This is an error of a spreadsheet, not a key.",
     ),
     (
-        re.compile(r".*(?:\*{3}|…|•{2}|●{2}|x{8}).*|\.{3}.*|.*\.{3}", re.IGNORECASE),
+        re.compile(r"=\$?[A-Z]{1,3}\$?\d+|=[A-Z.]+\(.*\)"),
+        "This is a formula of a spreadsheet, not a key.",
+    ),
+    (
+        re.compile(
+            r".*(?:\*{3}|…|•{2}|●{2}|x{8}).*|\.{3}.*|.*\.{3}|(?=.*x)[x\W_]{4,}", re.IGNORECASE
+        ),
         "Only a part of the key is here, the rest is hidden. Export the whole keys.",
     ),
     (

@@ -16,7 +16,7 @@ from revcred.uploads.columns import (
 )
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import are_hashes
-from revcred.uploads.moment_cells import DayOrder
+from revcred.uploads.moment_cells import DayOrder, without_unit
 from revcred.uploads.reading import RowCells
 from revcred.uploads.reading.list_reader import cell_error
 
@@ -36,6 +36,13 @@ LOOKS_LIKE_KEY = re.compile(r"(?=\S*\d)[!-~]{16,}")
 LOOKS_LIKE_MOMENT_OR_ADDRESS = re.compile(r"\d{4}-\d\d-\d\dT|\w+://")
 # Each may be a state, though none of those that are known: the preview asks what it means.
 LOOKS_LIKE_STATE = re.compile(r"[^\W\d_][\w \-]{0,30}")
+DURATION_COLUMN = "expiresin"  # the normalised name
+# Whoever did something with a credential need not be who uses it.
+SOMEBODY_ELSE = re.compile(
+    r"(?:created?|updated?|modified|changed|edited|approved|issued|requested|deleted|revoked|added)"
+    r"[\W_]*by|reviewer|approver|creator|erstellt[\W_]*von|angelegt[\W_]*von|geändert[\W_]*von",
+    re.IGNORECASE,
+)
 LOOKS_LIKE_ADDRESS = re.compile(r"\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*")
 
 
@@ -91,10 +98,20 @@ def guess_columns(
     if named and "customer" not in guessed.mapping.values():
         # The only column that says who the customer is.
         guessed.mapping[named[0]] = "customer"
+    if kind is ListKind.SUBSCRIBERS:
+        _take_name_beside_first_name(guessed)
     guessed.mapping = dict(sorted(guessed.mapping.items()))
     if kind is ListKind.CREDENTIALS:
         guessed.asked = _key_candidates(guessed, cells, named_keys)
     return guessed
+
+
+def _take_name_beside_first_name(guessed: GuessedColumns) -> None:
+    """A column “Name” beside one of first names holds last names."""
+    if "first_name" in guessed.mapping.values() and "last_name" not in guessed.mapping.values():
+        for position, column in guessed.mapping.items():
+            if column == "name":
+                guessed.mapping[position] = "last_name"
 
 
 def _key_candidates(guessed: GuessedColumns, cells: list[list[str]], named: list[int]) -> list[int]:
@@ -211,6 +228,12 @@ def _by_alias(
     for position, name in enumerate(header):
         forms = _forms_of_name(name)
         column = next((known[form] for form in forms if form in known), None)
+        if column is None and DURATION_COLUMN in known:
+            # “Lifetime (days)” and `ttl_ms` are a duration in a unit of their own.
+            unitless = [*_forms_of_name(without_unit(name))]
+            unitless += [form.removesuffix("in") for form in unitless]
+            is_duration = any(known.get(form) == known[DURATION_COLUMN] for form in unitless)
+            column = known[DURATION_COLUMN] if is_duration else None
         if column and _cells_fit(column, [row[position] for row in sample]):
             yield position, column.name
 
@@ -242,7 +265,11 @@ def _by_content(
         [row[position] for row in sample if row[position]] for position in range(len(header))
     ]
     for name, looks_like in GUESSES_BY_CONTENT.get(kind, {}).items():
-        alike = [position for position, cells in enumerate(columns) if cells and looks_like(cells)]
+        alike = [
+            position
+            for position, cells in enumerate(columns)
+            if cells and looks_like(cells) and not SOMEBODY_ELSE.search(header[position])
+        ]
         if len(alike) == 1:
             yield alike[0], name
 

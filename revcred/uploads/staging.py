@@ -15,7 +15,7 @@ from django.db import connection
 
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.uploads import columns
-from revcred.uploads.columns import CellRules, ListColumn, ListKind
+from revcred.uploads.columns import CellParser, CellRules, ListColumn, ListKind
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.reading import ListReader, RowCells, RowError
 
@@ -164,7 +164,10 @@ def staged_rows(
     """
     # One function for each column, made once: this loop runs for every cell of up to 1 GB.
     joined = joined_columns(mapped)
-    stagers = [(cells_at(at), _cell_stager(column, rules)) for column, at in joined]
+    stagers = [
+        (cells_at(at), _cell_stager(column, rules.parser_of(column, read.header[at[0]])))
+        for column, at in joined
+    ]
     width = sum(len(staged_columns(column)) for column, _ in joined)
     for number, cells in read.rows:
         if isinstance(cells, RowError):
@@ -191,7 +194,8 @@ def encoded_rows(
     A row that has problems has no values. `width`: the number of values.
     """
     cells_by_column = [
-        (column, rules.parser_of(column), cells_at(at)) for column, at in joined_columns(mapped)
+        (column, rules.parser_of(column, read.header[at[0]]), cells_at(at))
+        for column, at in joined_columns(mapped)
     ]
     by_name = {column.name: column for column in mapped.values()}
     blank = (None,) * width
@@ -250,9 +254,9 @@ def cells_at(positions: Sequence[int]) -> Callable[[RowCells], str]:
 CellStager: TypeAlias = Callable[[str, list[str | None], list[CellProblem]], None]
 
 
-def _cell_stager(column: ListColumn, rules: CellRules) -> CellStager:
+def _cell_stager(column: ListColumn, parse: CellParser) -> CellStager:
     """Return a function that appends a cell's values, and its problem if it has one."""
-    parse, name, required = rules.parser_of(column), column.name, column.required
+    name, required = column.name, column.required
     append_value = _value_appender(column)
     blank: list[str | None] = [None] * len(staged_columns(column))
 

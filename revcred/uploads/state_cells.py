@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import strip_invisible_ends
+from revcred.uploads.moment_cells import DayOrder, parse_moment
 
 
 class CredentialState(StrEnum):
@@ -82,10 +86,41 @@ def _state_of(text: str, words: Mapping[str, CredentialState]) -> CredentialStat
 def parse_switched_off(cell: str) -> str:
     """Return "suspended" for yes and "active" for no, as in a column “disabled”.
 
-    Raises InvalidCell.
+    A moment says yes if it has come. Raises InvalidCell.
     """
-    states = {"true": CredentialState.SUSPENDED, "false": CredentialState.ACTIVE, "": ""}
-    return states[parse_yes_or_no(cell)]
+    return _state_if(CredentialState.SUSPENDED, cell)
+
+
+def parse_withdrawn(cell: str) -> str:
+    """Return "revoked" for yes and "active" for no, as in a column “deleted at”.
+
+    A moment says yes if it has come. Raises InvalidCell.
+    """
+    return _state_if(CredentialState.REVOKED, cell)
+
+
+def _state_if(state: CredentialState, cell: str) -> str:
+    try:
+        answer = parse_yes_or_no(cell)
+    except InvalidCell:
+        answer = _has_come(cell)
+    return {"true": state, "false": CredentialState.ACTIVE, "": ""}[answer]
+
+
+def _has_come(cell: str) -> str:
+    """Return "true" or "false", or "" for words such as never. Raises InvalidCell."""
+    moments = []
+    # The order of day and month may be either: where it matters, the date is not taken.
+    for order in (DayOrder.DAY_FIRST, DayOrder.MONTH_FIRST):
+        with suppress(InvalidCell):
+            moments.append(parse_moment(cell, day_order=order, time_zone=ZoneInfo("UTC")))
+    if not moments:
+        raise InvalidCell("This is neither yes nor no, nor a date or time.")
+    now = datetime.now(UTC)
+    come = {moment and datetime.fromisoformat(moment) <= now for moment in moments}
+    if len(come) > 1:
+        raise InvalidCell("This date can be read two ways. Write 2027-12-31.")
+    return {"": "", True: "true", False: "false"}[come.pop()]
 
 
 def parse_yes_or_no(cell: str) -> str:

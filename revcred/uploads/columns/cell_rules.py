@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS
 from revcred.uploads.columns.cells import several_parser, text_parser
 from revcred.uploads.columns.list_column import CellParser, ListColumn
-from revcred.uploads.moment_cells import DayOrder, parse_moment
+from revcred.uploads.moment_cells import DayOrder, parse_duration, parse_moment, unit_in_header
 from revcred.uploads.state_cells import CredentialState, parse_state, parse_state_words
 
 PLAN_SEPARATORS = {"none": "", "comma": ",", "semicolon": ";", "slash": "/"}
@@ -42,8 +43,13 @@ class CellRules:
         # A plan's name may have a comma: only a person knows.
         return several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS), also=self.plan_separator)
 
-    def parser_of(self, column: ListColumn) -> CellParser:
-        """Return the parser of the column's cells under these rules."""
+    def parser_of(self, column: ListColumn, header: str = "") -> CellParser:
+        """Return the parser of the column's cells under these rules.
+
+        `header`: the name of the file's column, which may say the unit of its numbers.
+        """
+        if column.parse is parse_duration and (unit := unit_in_header(header)):
+            return partial(parse_duration, unit=unit)
         if column.parse is parse_moment_cell:
             return self.parse_moment
         if column.parse is parse_plan_cell:

@@ -25,11 +25,24 @@ MAX_DOMAIN_CHARACTERS = 253  # RFC 1035, section 2.3.4, as text
 MAX_QUOTA = 2**63 - 1  # of a bigint
 
 
+# What databases write where there is no value. A name such as “Null” is none of them.
+NO_VALUE_WORDS = frozenset(
+    {"NULL", "null", "\\N", "(null)", "(NULL)", "<null>", "<NULL>", "[NULL]"}
+)
+SPREADSHEET_ERROR = re.compile(
+    r"#(?:NAME|REF|VALUE|WERT|BEZUG|DIV/0|NUM|ZAHL|NULL|N/A|NV|SPILL)[?!]?"
+)
+
+
 def text_parser(longest: int) -> CellParser:
     """Return a parser of one value of at most `longest` characters."""
 
     def parse(cell: str) -> str:
         value = strip_invisible_ends(cell)
+        if value in NO_VALUE_WORDS:
+            return ""
+        if value[:1] == "#" and SPREADSHEET_ERROR.fullmatch(value):
+            raise InvalidCell("This is an error of a spreadsheet.")
         if len(value) > longest:
             raise InvalidCell(f"It has {len(value):,} characters; at most {longest:,} are allowed.")
         return value

@@ -4,10 +4,15 @@ from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTER
 from revcred.uploads.columns.cell_rules import parse_moment_cell, parse_plan_cell, parse_state_cell
 from revcred.uploads.columns.cells import parse_email_cell, several_parser, text_parser
 from revcred.uploads.columns.list_column import ListColumn
-from revcred.uploads.columns.shared import CUSTOMER_COLUMN, CUSTOMER_NAME_COLUMN, TAGS_COLUMN
+from revcred.uploads.columns.shared import (
+    CUSTOMER_COLUMN,
+    CUSTOMER_NAME_COLUMN,
+    TAGS_COLUMN,
+    fields_of,
+)
 from revcred.uploads.key_cells import parse_key_cell, parse_secret_cell
 from revcred.uploads.moment_cells import parse_duration
-from revcred.uploads.state_cells import parse_switched_off
+from revcred.uploads.state_cells import parse_switched_off, parse_withdrawn
 
 CREDENTIAL_COLUMNS = (
     CUSTOMER_COLUMN,
@@ -27,7 +32,13 @@ CREDENTIAL_COLUMNS = (
             *("consumer username", "username", "bezeichnung", "anwendung", "nom", "nombre"),
             "nom de l'application",
             *("aplicación", "aplicação", "applicazione", "applicatie", "toepassing", "naam"),
-            "nome",
+            *("nome", "title", "credential title", "key label", "token name"),
+            *fields_of(
+                ("app", "apps", "application", "applications", "credential", "credentials", "key"),
+                ("name", "title", "label", "display_name"),
+            ),
+            *fields_of(("keys", "api_key", "api_keys", "consumer"), ("name", "title", "label")),
+            "consumer.username",
         ),
     ),
     ListColumn(
@@ -148,7 +159,10 @@ CREDENTIAL_COLUMNS = (
         "the check of the list on.",
         example="",
         parse=parse_duration,
-        aliases=("ttl", "time to live", "lifetime", "validity period", "gültigkeitsdauer"),
+        aliases=(
+            *("ttl", "time to live", "lifetime", "life time", "validity period", "validity"),
+            *("valid for", "expires after", "gültigkeitsdauer", "gültigkeit", "laufzeit"),
+        ),
     ),
     ListColumn(
         name="state",
@@ -167,12 +181,27 @@ CREDENTIAL_COLUMNS = (
     ListColumn(
         name="switched_off",
         title="Switched off",
-        help="Yes or no: a credential that is switched off is suspended.",
+        help="Yes or no, or since when: a credential that is switched off is suspended.",
         example="",
         parse=parse_switched_off,
         aliases=(
             *("disabled", "inactive", "is inactive", "is disabled", "suspended", "is suspended"),
-            *("blocked", "is blocked", "revoked", "is revoked", "deaktiviert", "gesperrt"),
+            *("blocked", "is blocked", "disabled at", "suspended at", "deactivated at"),
+            *("blocked at", "deactivated", "deaktiviert", "gesperrt", "gesperrt am"),
+            "deaktiviert am",
+        ),
+    ),
+    ListColumn(
+        name="withdrawn",
+        title="Withdrawn",
+        help="Yes or no, or since when: a credential that is withdrawn is revoked.",
+        example="",
+        parse=parse_withdrawn,
+        aliases=(
+            *("revoked", "is revoked", "revoked at", "revoked on", "revocation date", "deleted"),
+            *("is deleted", "deleted at", "deleted on", "archived", "is archived", "archived at"),
+            *("cancelled at", "canceled at", "terminated at", "retired at", "widerrufen"),
+            *("widerrufen am", "gelöscht", "gelöscht am", "gekündigt am"),
         ),
     ),
     ListColumn(

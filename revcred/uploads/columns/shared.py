@@ -1,9 +1,21 @@
 """Columns that several kinds of lists have."""
 
+from collections.abc import Iterable
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cells import parse_tags_cell, text_parser
 from revcred.uploads.columns.list_column import ListColumn
 
+
+def fields_of(objects: Iterable[str], fields: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of columns that these fields of these objects become, as in JSON."""
+    return tuple(f"{each}.{field}" for each in objects for field in fields)
+
+
+COMPANIES = (
+    *("customer", "organization", "organisation", "org", "company", "account", "tenant", "client"),
+    "developer",
+)
 # Headers of names of companies. Where nothing else says who the customer is, these do.
 COMPANY_ALIASES = (
     *("company", "company name", "organization", "organisation", "organization name", "org name"),
@@ -11,6 +23,7 @@ COMPANY_ALIASES = (
     *("unternehmen", "kundenname", "kunde name", "mandant", "empresa", "société", "azienda"),
     *("bedrijf", "bedrijfsnaam", "entreprise", "razón social", "ragione sociale", "razão social"),
     *("associated company", "primary company"),
+    *fields_of(COMPANIES, ("name", "title", "display_name", "label")),
 )
 
 CUSTOMER_COLUMN = ListColumn(
@@ -25,7 +38,8 @@ CUSTOMER_COLUMN = ListColumn(
         *("org", "account", "account id", "account number", "company id", "consumer", "custom id"),
         *("tenant",),
         *("developer", "developer id", "client", "kunde", "kundennummer", "kunden nr", "kunden id"),
-        *("mandantennummer", "debitor", "debitorennummer", "cliente", "client.id", "numéro client"),
+        *("mandantennummer", "debitor", "debitorennummer", "cliente", "numéro client"),
+        *fields_of(COMPANIES, ("id", "external_id", "external_key", "number", "code")),
         *("klant", "klantnummer", "código de cliente", "codice cliente", "código do cliente"),
     ),
 )

@@ -10,6 +10,9 @@ from revcred.uploads.columns.cells import (
 from revcred.uploads.columns.list_column import ListColumn
 from revcred.uploads.columns.shared import COMPANY_ALIASES, CUSTOMER_COLUMN
 
+# Both parts of a name and the space between them are a name.
+MAX_CHARACTERS_OF_A_PART = (MAX_NAME_CHARACTERS - 1) // 2
+
 SUBSCRIBER_COLUMNS = (
     ListColumn(
         name="email",
@@ -32,7 +35,34 @@ SUBSCRIBER_COLUMNS = (
         example="Ada Lovelace",
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
-        aliases=("full name", "subscriber name", "display name"),
+        aliases=(
+            *("full name", "subscriber name", "display name", "person", "contact name"),
+            *("nom complet", "nombre completo", "nome completo", "volledige naam"),
+        ),
+    ),
+    ListColumn(
+        name="first_name",
+        title="First name",
+        help="With the last name, what the person is called, where no name stands beside them.",
+        example="",
+        parse=text_parser(MAX_CHARACTERS_OF_A_PART),
+        identifying=True,
+        aliases=(
+            *("given name", "forename", "vorname", "prénom", "primer nombre", "nombre de pila"),
+            *("voornaam", "primeiro nome", "user first name", "firstname"),
+        ),
+    ),
+    ListColumn(
+        name="last_name",
+        title="Last name",
+        help="Goes behind the first name.",
+        example="",
+        parse=text_parser(MAX_CHARACTERS_OF_A_PART),
+        identifying=True,
+        aliases=(
+            *("family name", "surname", "nachname", "familienname", "nom de famille", "apellido"),
+            *("apellidos", "cognome", "sobrenome", "achternaam", "user last name", "lastname"),
+        ),
     ),
     ListColumn(
         name="external_key",
@@ -58,5 +88,6 @@ SUBSCRIBER_COLUMNS = (
         help="At these customers: owner, member or viewer. Empty for a new one: member.",
         example="owner",
         parse=parse_role_cell,
+        aliases=("rolle", "rôle", "ruolo", "rol", "papel"),
     ),
 )

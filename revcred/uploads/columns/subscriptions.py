@@ -26,7 +26,10 @@ SUBSCRIPTION_COLUMNS = (
         example="maps",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         required=True,
-        aliases=("product id", "plan"),
+        aliases=(
+            *("product id", "plan", "plan name", "plan id", "produkt", "tarif", "paket", "produit"),
+            *("producto", "produto", "prodotto"),
+        ),
     ),
     ListColumn(
         name="name",
@@ -66,5 +69,9 @@ SUBSCRIPTION_COLUMNS = (
         help="Calls a month that are included. Shown, not enforced.",
         example="100000",
         parse=parse_whole_number_cell,
+        aliases=(
+            *("monthly quota", "calls per month", "included calls", "monthly limit", "kontingent"),
+            *("freikontingent", "cuota", "cota"),
+        ),
     ),
 )

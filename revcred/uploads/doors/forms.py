@@ -56,7 +56,8 @@ class ReadingFields(forms.Form):
 
 class UploadFileForm(ReadingFields):
     file = forms.FileField(
-        help_text="CSV, XLSX, JSON or JSON Lines, or an export of another system; at most 1 GB."
+        help_text="CSV, XLSX, JSON, JSON Lines, YAML or a Markdown table, or an export of another"
+        " system; at most 1 GB."
     )
 
     field_order = ("file", "encoding", "delimiter", "header_row")
@@ -314,6 +315,7 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     },
     "state": STATE_FIELDS,
     "switched_off": STATE_FIELDS,
+    "withdrawn": STATE_FIELDS,
     **dict.fromkeys(MOMENT_COLUMNS, MOMENT_FIELDS),
     "key": {
         "keys_of_others": _radio_choice(

@@ -875,16 +875,18 @@ SELECT least(
 ) FROM {CHUNK_TABLE}
 """
 
-# A life time counts from the start of the key. Of two columns with a state, the graver one counts.
+# A life time counts from the start of the key. Of several columns with a state, the gravest counts.
 COMPLETE_STATES_AND_ENDS = """
 UPDATE {source} row SET
     expires_at = coalesce(
         expires_at, coalesce(key_active_from, %(now)s) + make_interval(secs => expires_in)
     ),
     state = CASE
-        WHEN coalesce(state, 'active') = 'active' THEN coalesce(switched_off, state) ELSE state
+        WHEN withdrawn = 'revoked' THEN withdrawn
+        WHEN coalesce(state, 'active') = 'active' THEN coalesce(switched_off, withdrawn, state)
+        ELSE state
     END
-WHERE expires_in IS NOT NULL OR switched_off IS NOT NULL
+WHERE expires_in IS NOT NULL OR switched_off IS NOT NULL OR withdrawn IS NOT NULL
 """
 
 # In the order of `CredentialState`: only new credentials come in a state.

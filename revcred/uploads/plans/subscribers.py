@@ -162,6 +162,11 @@ UPDATE {SUBSCRIBER_TABLE} e SET
 FROM {undone_changes_source(SUBSCRIBER_TARGET, "update")} WHERE e.id = target_id
 """
 
+COMPLETE_NAMES = """
+UPDATE {source} row SET name = concat_ws(' ', first_name, last_name)
+WHERE name IS NULL AND (first_name IS NOT NULL OR last_name IS NOT NULL)
+"""
+
 SUBSCRIBERS_PLAN = ListPlan(
     target=SUBSCRIBER_TARGET,
     title_column="email",
@@ -204,6 +209,7 @@ SUBSCRIBERS_PLAN = ListPlan(
     ),
     id_sequences={"new_id": "revcred_subscriber_id_seq"},
     lock=lock_targets_statement(SUBSCRIBER_TABLE),
+    resolve=(COMPLETE_NAMES,),
     prepare=(INSERT_CUSTOMERS_OF_SUBSCRIBERS,),
     write=(
         INSERT_SUBSCRIBERS,

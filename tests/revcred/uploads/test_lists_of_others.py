@@ -306,6 +306,46 @@ CASES = {
         {"create": 1},
         found={"Rev 0": {"hint": "04ce", "feeds": ["acme-sub1"], "tags": ["a", "b"]}},
     ),
+    "columns that say since when it is over, and who made it": Case(
+        "customer,name,key,deleted_at,disabled,Created by\n"
+        "acme,One,gone-key-0001,,false,grace@acme.example\n"
+        "acme,Two,gone-key-0002,2026-01-01T00:00:00Z,false,grace@acme.example\n"
+        "acme,Three,gone-key-0003,,true,ada@acme.example\n",
+        {"create": 1, "rejected": 2},
+        {3: NOT_OURS, 4: NOT_OURS},
+        {"One": {"holders": 0}},
+    ),
+    "life times in a unit of their own": Case(
+        "customer,name,key,ttl_days\nacme,One,ttl-key-0001,30\nacme,Two,ttl-key-0002,0\n",
+        {"create": 2},
+        found={"One": {"expires": True}, "Two": {"expires": False}},
+    ),
+    "what databases write for nothing, and errors of a spreadsheet": Case(
+        "customer,name,key,environment\nacme,One,null-key-0001,NULL\n"
+        "NULL,Two,null-key-0002,\nacme,#REF!,null-key-0003,\\N\n",
+        {"create": 1, "rejected": 2},
+        {3: "A value is required.", 4: "This is an error of a spreadsheet."},
+    ),
+    "names of nested objects": Case(
+        dumps(
+            {
+                "data": [
+                    {
+                        "org": {"id": "acme", "name": "Acme Ltd"},
+                        "apps": [{"title": "One", "apiKey": "nest-key-0001"}],
+                    }
+                ]
+            }
+        ),
+        {"create": 1},
+        found={"One": {"hint": "0001"}},
+        file="list.json",
+    ),
+    "first and last names": Case(
+        "Name;Vorname;E-Mail;Kunde\nLovelace;Ada;ada@new.example;acme\n",
+        {"create": 1},
+        kind=ListKind.SUBSCRIBERS,
+    ),
     "a quota that is no number": Case(
         'external_key,customer,product,quota\nq1,acme,maps,"1,000"\nq2,acme,maps,5000\n',
         {"create": 1, "rejected": 1},

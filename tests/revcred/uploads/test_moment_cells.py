@@ -5,7 +5,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from revcred.uploads.invalid_cell import InvalidCell
-from revcred.uploads.moment_cells import DayOrder, is_time_zone, parse_duration, parse_moment
+from revcred.uploads.moment_cells import (
+    DayOrder,
+    is_time_zone,
+    parse_duration,
+    parse_moment,
+    unit_in_header,
+    without_unit,
+)
 
 BERLIN, UTC = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 
@@ -40,6 +47,13 @@ def parsed(cell, order=DayOrder.ASK, zone=UTC):
         ("3. März 2027 08:00", "2027-03-03T08:00:00"),
         ("Fri, 31 Dec 2027 18:30:00 GMT", "2027-12-31T18:30:00"),
         ("Fri Dec 31 2027 18:30:00 +0100", "2027-12-31T17:30:00"),
+        ("Fri Dec 31 2027 18:30:00 GMT+0100 (CET)", "2027-12-31T17:30:00"),
+        ("31-DEC-27", "2027-12-31T00:00:00"),
+        ("1er août 2027", "2027-08-01T00:00:00"),
+        ("3 de mayo de 2027", "2027-05-03T00:00:00"),
+        ("3 maart 2027", "2027-03-03T00:00:00"),
+        ("20271231", "2027-12-31T00:00:00"),
+        ("20271231T183000Z", "2027-12-31T18:30:00"),
         ("1769081929", "2026-01-22T11:38:49"),
         ("1769081929988", "2026-01-22T11:38:49.988000"),
         ("1769081929988000", "2026-01-22T11:38:49.988000"),
@@ -47,6 +61,8 @@ def parsed(cell, order=DayOrder.ASK, zone=UTC):
         ("1769081929.5", "2026-01-22T11:38:49.500000"),
         ("1769081929,5", "2026-01-22T11:38:49.500000"),
         *((each, "") for each in ("", " ", "-1", "0", "never", "Nie", "null", "unbegrenzt", "-")),
+        # What a clock says that nobody has set.
+        *((each, "") for each in ("0001-01-01T00:00:00Z", "0000-00-00 00:00:00", "1970-01-01")),
     ],
 )
 def test_moments_are_read_as_they_are_written(cell, moment):
@@ -60,8 +76,8 @@ def test_moments_are_read_as_they_are_written(cell, moment):
         ("3-4-2027", "read two ways"),
         ("31/12/27", "four digits"),
         ("99999999999999999999", "No moment between 1990 and 2200"),
-        ("20271231", "No moment between"),
-        ("46387", "No moment between"),
+        ("20271331", "not a date"),
+        ("46387", "number of a day"),
         ("2027-13-01", "not a date"),
         ("31.02.2027", "not a date"),
         ("soon", "not a date"),
@@ -103,14 +119,36 @@ def test_a_time_zone_is_for_moments_without_an_offset():
     [
         *(("3600", "3600"), ("3600.0", "3600"), ("1,5h", "5400"), ("30d", "2592000")),
         *(("2 weeks", "1209600"), ("90 Tage", "7776000"), ("0", ""), ("-1", ""), ("", "")),
-        ("null", ""),
+        *(("null", ""), ("1h 30m", "5400"), ("1d12h", "129600"), ("P1DT12H", "129600")),
+        *(
+            ("P30D", "2592000"),
+            ("00:30:00", "1800"),
+            ("6 months", "15552000"),
+            ("2 Jahre", "63072000"),
+        ),
+        ("1500ms", "1"),
     ],
 )
 def test_durations_are_seconds_or_have_units(cell, seconds):
     assert parse_duration(cell) == seconds
 
 
-@pytest.mark.parametrize("cell", ["soon", "-5", "1 fortnight", "9" * 30])
+@pytest.mark.parametrize(
+    "cell", ["soon", "-5", "1 fortnight", "9" * 30, "1h 30", "P", "9" * 4000 + "!"]
+)
 def test_what_is_no_duration_is_rejected(cell):
     with pytest.raises(InvalidCell):
         parse_duration(cell)
+
+
+@pytest.mark.parametrize(
+    ("header", "unit", "rest"),
+    [
+        *(("ttl_hours", "hours", "ttl"), ("Validity (days)", "days", "Validity")),
+        *(("lifetimeSeconds", "seconds", "lifetime"), ("ttl in ms", "ms", "ttl in")),
+        *(("time to live", "", "time to live"), ("ttl", "", "ttl")),
+    ],
+)
+def test_a_header_may_name_the_unit_of_its_numbers(header, unit, rest):
+    assert (unit_in_header(header), without_unit(header)) == (unit, rest)
+    assert parse_duration("2", unit="hours") == "7200"

@@ -8,6 +8,7 @@ from revcred.uploads.state_cells import (
     parse_state,
     parse_state_words,
     parse_switched_off,
+    parse_withdrawn,
 )
 
 
@@ -52,3 +53,13 @@ def test_yes_means_that_it_is_switched_off():
     ]
     with pytest.raises(InvalidCell):
         parse_switched_off("perhaps")
+
+
+def test_a_moment_that_has_come_says_yes():
+    assert [
+        parse_withdrawn(each)
+        for each in ("2026-01-01", "31.12.2199", "never", "", "0001-01-01T00:00:00Z", "yes", "0")
+    ] == ["revoked", "active", "", "", "", "revoked", "active"]
+    assert parse_switched_off("1700000000") == "suspended"
+    with pytest.raises(InvalidCell, match="nor a date"):
+        parse_withdrawn("by Ada")
