@@ -20,6 +20,7 @@ CONTENT_TYPES = {
     FileFormat.JSON: "application/json",
     FileFormat.JSON_LINES: "application/x-ndjson",
     FileFormat.YAML: "application/yaml",
+    FileFormat.TEXT_TABLE: "text/markdown",
 }
 
 

@@ -52,7 +52,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, help="CSV, XLSX, JSON, JSON Lines, or decK's YAML.")
+        parser.add_argument(
+            "file", type=Path, help="CSV, XLSX, JSON, JSON Lines, YAML or a Markdown table."
+        )
         mode = parser.add_mutually_exclusive_group(required=True)
         mode.add_argument("--check", action="store_true", help="Show what the list would do.")
         mode.add_argument(

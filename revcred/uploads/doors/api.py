@@ -59,6 +59,7 @@ FILE_NAMES_BY_TYPE = {
     "application/json": "upload.json",
     "text/csv": "upload.csv",
     "application/yaml": "upload.yaml",
+    "text/markdown": "upload.md",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "upload.xlsx",
 }
 

@@ -34,7 +34,8 @@ UPLOAD_ERROR_RESPONSES = {
 ONE_UPLOAD_ERROR_RESPONSES = {404: ERROR_SCHEMA, **UPLOAD_ERROR_RESPONSES}
 
 POST_UPLOAD_DESCRIPTION = """\
-Send a file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines or YAML.
+Send a file as `multipart/form-data`, or as the body itself: CSV, XLSX, JSON, JSON Lines, YAML or a
+Markdown table.
 
 It is checked in the background. Get the upload until its `state` is `ready`. Nothing is written
 until you apply it. `unmapped` means that required columns were not recognised: name them with

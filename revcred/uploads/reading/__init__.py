@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from revcred.uploads.reading.delimited import DELIMITER_TITLES, open_delimited
-from revcred.uploads.reading.encodings import KNOWN_ENCODINGS
+from revcred.uploads.reading.encodings import KNOWN_ENCODINGS, encoding_in
 from revcred.uploads.reading.foreign import aws
 from revcred.uploads.reading.json_documents import open_json
 from revcred.uploads.reading.json_lines import open_json_lines
@@ -24,6 +24,7 @@ from revcred.uploads.reading.list_reader import (
     UnreadableFile,
 )
 from revcred.uploads.reading.row_copiers import is_error_column
+from revcred.uploads.reading.text_tables import is_text_table, open_text_table
 from revcred.uploads.reading.workbooks import open_workbook
 from revcred.uploads.reading.yaml_documents import open_yaml
 
@@ -48,6 +49,12 @@ UNREADABLE_SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "This is an old or a protected Excel file. Save it as .xlsx or as CSV.",
     b"\x1f\x8b": "This is compressed. Unpack it first.",
     b"%PDF": "This is a PDF. Only tables of text are read.",
+}
+UNREADABLE_STARTS = {
+    rb"<": "This is HTML or XML. Save its table as CSV or Excel.",
+    rb"\[\[?[A-Za-z_][\w.-]*\]\]?[ \t]*\r?\n": "This is a file of settings. Write a table or JSON.",
+    rb"(?i)(?:--[^\n]*\n\s*)*(?:insert\s+into|create\s+table)\s": "This is SQL. Export the rows of"
+    " the table as CSV.",
 }
 # The first key of a dump may come without the document marker.
 DECK_START = re.compile(rb"(---|_format_version:|_info:|_transform:|consumers:)")
@@ -91,7 +98,9 @@ def _open_by_content(
             return open_json_lines(path)
         case FileFormat.YAML:
             return open_yaml(path)
-        case FileFormat.CSV:
+        case FileFormat.TEXT_TABLE if delimiter is None:
+            return open_text_table(path, encoding=encoding)
+        case _:
             return open_delimited(
                 path, encoding=encoding, delimiter=delimiter, header_row=header_row
             )
@@ -110,15 +119,23 @@ def file_format_of(path: Path, name: str) -> FileFormat:
             raise UnreadableFile(message)
     if start.startswith(b"PK"):
         return FileFormat.XLSX
-    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    encoding = encoding_in(start)
+    is_utf_16 = encoding in {"utf-16-le", "utf-16-be"}
+    text = start.decode(encoding, "replace").encode() if is_utf_16 and encoding else start
+    text = text.removeprefix(codecs.BOM_UTF8).lstrip()
+    for pattern, message in UNREADABLE_STARTS.items():
+        if re.match(pattern, text):
+            raise UnreadableFile(message)
     if text.startswith(b"["):
         return FileFormat.JSON
-    # An object may be the whole document, or the first line of JSON Lines.
+    # An object may be the whole document, or the first line of JSON Lines, which are in UTF-8.
     if text.startswith(b"{"):
-        return FileFormat.JSON_LINES if _is_json_lines(text, more=more) else FileFormat.JSON
+        is_lines = not is_utf_16 and _is_json_lines(text, more=more)
+        return FileFormat.JSON_LINES if is_lines else FileFormat.JSON
     if name.lower().endswith((".yaml", ".yml")) or DECK_START.match(text):
         return FileFormat.YAML
-    return FileFormat.CSV
+    is_table = is_text_table(text.decode("ascii", "replace"))
+    return FileFormat.TEXT_TABLE if is_table else FileFormat.CSV
 
 
 def _is_json_lines(text: bytes, *, more: bool) -> bool:

@@ -24,12 +24,19 @@ from revcred.uploads.reading.list_reader import (
 )
 from revcred.uploads.reading.row_copiers import DelimitedCopier
 
-DELIMITER_TITLES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+DELIMITER_TITLES = {
+    ",": "comma",
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "vertical bar",
+    "^": "caret",
+    "~": "tilde",
+}
 # Excel writes this line, and obeys it, where the locale's separator is another one.
-SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|^~])"?\r?\n', re.IGNORECASE)
 BYTE_ORDER_MARK = "\ufeff"  # no part of the text
 ENCODING_ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
-SINGLE_QUOTED_START = re.compile(r"\s*'[^'\n]*'\s*[,;\t|]\s*'")
+SINGLE_QUOTED_START = re.compile(r"\s*'[^'\n]*'\s*[,;\t|^~]\s*'")
 GUESS_LINES = 20  # by which the separator is guessed: the first ones may be titles
 HEADER_SAMPLE_CHARACTERS = 1 << 16  # the header has to end in these
 
@@ -96,9 +103,6 @@ def _has_spaces_before_quotes(sample: str, delimiter: str) -> bool:
 
 def _guess_delimiter(sample: str) -> str:
     """Return the delimiter that splits the lines into most cells; of several, the first."""
-    # Decoded as UTF-8, every other character of UTF-16 is a zero byte.
-    if "\0" in sample[:2]:
-        raise UnreadableFile("This looks like UTF-16. Choose it, or save as UTF-8.")
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
         raise UnreadableFile("The file is empty.")

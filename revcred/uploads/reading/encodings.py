@@ -1,6 +1,7 @@
 """Detection of a text file's encoding, and verification of all its bytes."""
 
 import codecs
+import re
 from pathlib import Path
 
 from revcred.uploads.reading.list_reader import UnreadableFile
@@ -19,13 +20,20 @@ ENCODING_TITLES = {
     "utf-16-be": "UTF-16",
     "windows-1252": "Windows-1252",
 }
+# Of two characters of most scripts, one byte each is zero in UTF-16, and in no other text.
+UNMARKED_UTF_16 = {
+    "utf-16-le": re.compile(rb"[^\0]\0[^\0]\0", re.DOTALL),
+    "utf-16-be": re.compile(rb"\0[^\0]\0[^\0]", re.DOTALL),
+}
 VERIFY_CHUNK_BYTES = 1 << 20  # bytes
 
 
 def encoding_of(
     path: Path, chosen: str | None = None, *, by_line: bool = True, advice: str = ""
 ) -> str:
-    """Return Python's name of the encoding: of the byte order mark, else `chosen`, else UTF-8.
+    """Return Python's name of the encoding: of the byte order mark, else `chosen`, else a guess.
+
+    Without a mark it is UTF-8, or UTF-16 by its zero bytes.
 
     Raises UnreadableFile where a byte does not fit the encoding, and, if the text is to be read
     `by_line`, where a line is too long for memory.
@@ -34,13 +42,19 @@ def encoding_of(
         raise UnreadableFile(f"The encoding may be {', '.join(KNOWN_ENCODINGS.values())}.")
     with path.open("rb") as file:
         start = file.read(4)
-    encoding = next(
-        (BYTE_ORDER_MARKS[mark] for mark in BYTE_ORDER_MARKS if start.startswith(mark)), None
-    )
+    encoding = encoding_in(start)
     if encoding is None:
         encoding = "utf-16-le" if chosen == "utf-16" else chosen or "utf-8"
     _verify_encoding(path, encoding, by_line=by_line, advice="" if chosen else advice)
     return encoding
+
+
+def encoding_in(start: bytes) -> str | None:
+    """Return the encoding that the first bytes of a file tell, if they do."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if start.startswith(mark):
+            return encoding
+    return next((name for name, sign in UNMARKED_UTF_16.items() if sign.match(start)), None)
 
 
 def _verify_encoding(path: Path, encoding: str, *, by_line: bool, advice: str) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Protocol
 
 from revcred.uploads.reading.list_reader import (
@@ -14,6 +14,7 @@ from revcred.uploads.reading.list_reader import (
     RowError,
     UnreadableFile,
 )
+from revcred.uploads.reading.row_copiers import is_error_column
 
 MAX_COLUMN_NAME = 200  # characters
 
@@ -99,7 +100,8 @@ def _is_title(row: RowCells, usual: int) -> bool:
 def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
     """Return the column names in these cells, without blank ones at the end.
 
-    Raises UnreadableFile if they look like data, or a name is empty, doubled or one too many.
+    Columns without a name get one by their position, and of equal names later ones get a number.
+    Raises UnreadableFile if they look like data, if most are empty, or if there are too many.
     """
     names = [each.strip() for each in cells]
     while names and not names[-1]:
@@ -108,9 +110,9 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
         raise UnreadableFile(
             f"There are {len(names):,} columns; at most {MAX_COLUMNS} are allowed.", row=row
         )
+    if 2 * names.count("") >= len(names) > 0:
+        raise UnreadableFile("Most of the columns have no name.", row=row)
     for position, name in enumerate(names, start=1):
-        if not name:
-            raise UnreadableFile(f"Column {position} has no name.", row=row)
         if len(name) > MAX_COLUMN_NAME:
             raise UnreadableFile(f"The name of column {position} is too long.", row=row)
         if UNFIT_CHARACTERS.search(name):
@@ -120,10 +122,22 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
         raise UnreadableFile(
             "This looks like data. The first row has to name the columns.", row=row
         )
+    # A column of errors, which comes with rejected rows, moves no other column's number.
+    positions = accumulate(int(not is_error_column(name)) for name in names)
+    return _unique_names(
+        [name or f"Column {at}" for at, name in zip(positions, names, strict=True)]
+    )
+
+
+def _unique_names(names: list[str]) -> list[str]:
+    """Number equal names: mappings and errors name columns by their header."""
     seen: set[str] = set()
+    unique = []
     for name in names:
-        # Mappings and errors name columns by their header, so it has to be unique.
-        if name.lower() in seen:
-            raise UnreadableFile("There are two columns of this name.", row=row, column=name)
-        seen.add(name.lower())
-    return names
+        numbered, number = name, 1
+        while numbered.lower() in seen:
+            number += 1
+            numbered = f"{name} ({number})"
+        seen.add(numbered.lower())
+        unique.append(numbered)
+    return unique

@@ -28,6 +28,7 @@ class FileFormat(StrEnum):
     JSON = "json"
     JSON_LINES = "jsonl"
     YAML = "yaml"
+    TEXT_TABLE = "md"
 
 
 class UnreadableFile(Exception):

@@ -18,7 +18,10 @@ import yaml
 from revcred.list_files import write_text_sheet
 
 ERROR_COLUMN = "error"  # holds the reasons in a file of rejected rows
+LINE_ENDS = "\r\n"
 LINE_END = re.compile(r"\r\n|\n|\r")
+NAMES_DECODER = msgspec.json.Decoder(list[str])
+VALUES_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 FIELDS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])  # keeps numbers as they are written
 
 
@@ -113,6 +116,58 @@ def _quoted(text: str) -> str:
     return '"{}"'.format(text.replace('"', '""'))
 
 
+def split_text_row(line: str, *, is_framed: bool, bars: str = "|") -> tuple[list[str], str]:
+    """Return the cells of a line of a table of text as they stand there, and what ends the line.
+
+    `bars`: the characters between cells, unless a backslash stands before them. `is_framed`: one
+    may stand before the first cell and behind the last one, too.
+    """
+    content = line.rstrip()
+    end = line[len(content) :]
+    bar = rf"(?<!\\)[{re.escape(bars)}]"
+    if is_framed:
+        content = re.sub(rf"\A\s*{bar}", "", content)
+        if re.search(rf"{bar}\Z", content):
+            content, end = content[:-1], content[-1] + end
+    return re.split(bar, content), end
+
+
+class TextTableCopier(RowCopier):
+    """A copier of lines of a table drawn as text.
+
+    `before`: what stands above the header; `rule`: the line of dashes below it.
+    """
+
+    def __init__(self, *, encoding: str, before: str, header: str, rule: str) -> None:
+        self._encoding, self._before, self._rule = encoding, before, rule
+        self.header = header
+        self.row = ""  # read last
+        self.is_markdown = "+" not in rule
+        self.is_framed = header.lstrip().startswith("|")
+
+    def copy_rows(self, to: BinaryIO, reasons: Iterable[str]) -> None:
+        names, _ = split_text_row(self.header, is_framed=self.is_framed)
+        errors = {at for at, name in enumerate(names) if is_error_column(name)}
+        text = TextIOWrapper(to, self._encoding, newline="")
+        text.write(self._before)
+        text.write(self._with_error(self.header, f" {ERROR_COLUMN} ", errors))
+        corner = "|" if self.is_markdown else "+"
+        text.write(self._with_error(self._rule, "---", errors, bar=corner))
+        for reason in reasons:
+            known = reason.encode(self._encoding, "replace").decode(self._encoding)
+            escaped = known.replace("|", r"\|")
+            text.write(self._with_error(self.row, f" {escaped} ", errors))
+        text.detach()
+
+    def _with_error(self, line: str, error: str, errors: set[int], *, bar: str = "|") -> str:
+        cells, end = split_text_row(line, is_framed=self.is_framed, bars=f"|{bar}")
+        kept = [cell for at, cell in enumerate(cells) if at not in errors]
+        line_end = LINE_END.search(line[-2:]) or LINE_END.search(self.header[-2:])
+        frame = bar if self.is_framed else ""
+        row = f"{frame}{bar.join([error, *kept])}{end.rstrip(LINE_ENDS)}"
+        return row + (line_end[0] if line_end else "\n")
+
+
 class WorkbookCopier(RowCopier):
     """A copier of rows of a sheet: all cells are text, so that Excel changes none."""
 
@@ -172,20 +227,24 @@ class RecordCopier(RowCopier):
         """Yield the text of the file."""
 
     def _with_error(self, record: Any, error: str) -> list[str]:
-        """Return the record with a field for its error.
-
-        A record that is no object cannot have one, so an object with the error comes before it.
-        """
-        said = {ERROR_COLUMN: error}
-        try:
-            fields = FIELDS_DECODER.decode(record)
-        except (msgspec.DecodeError, RecursionError):
-            broken = record if isinstance(record, str) else bytes(record).decode(self._encoding)
-            return [_json(said), broken.strip()]
-        return [_json(said | {name: fields[name] for name in fields if not is_error_column(name)})]
+        return _object_with_error(record, error)
 
 
-def _json(record: dict[str, Any]) -> str:
+def _object_with_error(record: Any, error: str) -> list[str]:
+    """Return the object with a field for its error.
+
+    A record that is no object cannot have one, so an object with the error comes before it.
+    """
+    said = {ERROR_COLUMN: error}
+    try:
+        fields = FIELDS_DECODER.decode(record)
+    except (msgspec.DecodeError, RecursionError):
+        broken = record if isinstance(record, str) else record.decode()
+        return [_json(said), broken.strip()]
+    return [_json(said | {name: fields[name] for name in fields if not is_error_column(name)})]
+
+
+def _json(record: dict[str, Any] | list[Any]) -> str:
     return msgspec.json.encode(record).decode()
 
 
@@ -197,27 +256,64 @@ class JsonLinesCopier(RecordCopier):
 
 
 class JsonCopier(RecordCopier):
-    """A copier of the objects of a JSON list, or of the list in an object's field `name`."""
+    """A copier of the objects of a JSON list, or of the list in an object's field `name`.
+
+    `header`: the first list, if the records are lists of values and it names them.
+    """
 
     name: str | None = None
+    header: str | None = None
     is_single = False  # the document is the only object itself
 
     def _document(self, records: Iterator[str]) -> Iterator[str]:
         opening, closing = ("", "") if self.is_single else ("[\n", "\n]")
         yield f"{{{msgspec.json.encode(self.name).decode()}: {opening}" if self.name else opening
+        if self.header:
+            records = chain(self._with_error(self.header, ERROR_COLUMN), records)
         for position, record in enumerate(records):
             yield f",\n{record}" if position else record
         yield f"{closing}}}\n" if self.name else f"{closing}\n"
 
+    def _with_error(self, record: Any, error: str) -> list[str]:
+        if not self.header:
+            return _object_with_error(record, error)
+        names = NAMES_DECODER.decode(self.header)
+        errors = {at for at, name in enumerate(names) if is_error_column(name)}
+        try:
+            values = VALUES_DECODER.decode(record)
+        except (msgspec.DecodeError, RecursionError):
+            return [_json([error]), record]
+        return [_json([error, *(each for at, each in enumerate(values) if at not in errors)])]
 
-class ConsumersCopier(RecordCopier):
-    """A copier of Kong's consumers in YAML."""
+
+class YamlCopier(RecordCopier):
+    """A copier of records in YAML: values that the parser gave, or bytes of JSON.
+
+    They stand in a list, in the list in an object's field `name`, or are documents themselves.
+    """
+
+    name: str | None = None
+    is_single = False  # the document is the only record itself
+    is_stream = False  # each document is a record
 
     def _document(self, records: Iterator[str]) -> Iterator[str]:
-        return chain(["consumers:\n"], records)
+        if self.name:
+            yield yaml.safe_dump({self.name: None}).removesuffix(" null\n") + "\n"
+        yield from records
 
-    def _with_error(self, record: dict[str, Any], error: str) -> list[str]:
-        fields = {ERROR_COLUMN: error} | {
-            name: record[name] for name in record if not is_error_column(name)
-        }
-        return [yaml.dump([fields], Dumper=yaml.CSafeDumper, allow_unicode=True, sort_keys=False)]
+    def _with_error(self, record: Any, error: str) -> list[str]:
+        value = msgspec.json.decode(record) if isinstance(record, bytes) else record
+        said: dict[str, Any] = {ERROR_COLUMN: error}
+        if not isinstance(value, dict):
+            return [self._dumped(said), self._dumped(value)]
+        fields = {name: value[name] for name in value if not is_error_column(name)}
+        return [self._dumped(said | fields)]
+
+    def _dumped(self, record: Any) -> str:
+        is_document = self.is_single or self.is_stream
+        return ("---\n" if self.is_stream else "") + yaml.dump(
+            record if is_document else [record],
+            Dumper=yaml.CSafeDumper,
+            allow_unicode=True,
+            sort_keys=False,
+        )

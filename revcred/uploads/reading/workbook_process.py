@@ -294,14 +294,21 @@ def text_of(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            # Excel has no integers; nobody typed the ".0".
-            return str(int(value)) if value.is_integer() else repr(value)
+            return text_of_number(value)
         case datetime() | date() | time():
             return value.isoformat()
         case timedelta():
             return str(value)
         case _:
             return "" if value is None else str(value)
+
+
+def text_of_number(value: float) -> str:
+    if is_rounded(value):
+        # As Excel shows it: with all of its digits, it would be taken for the key.
+        return f"{value:.14E}"
+    # Excel has no integers; nobody typed the ".0".
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 if __name__ == "__main__":

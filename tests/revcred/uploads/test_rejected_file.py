@@ -112,6 +112,54 @@ SHAPES = {
 ]
 """,
     ),
+    "lists of values": (
+        "list.json",
+        b'[["customer", "name"], ["acme", "A"], ["nobody", "B"]]',
+        b'[\n["error","customer","name"],\n["Row 3: %s","nobody","B"]\n]\n',
+    ),
+    "a list deep inside an object": (
+        "list.json",
+        (
+            b'{"data": {"keys": [{"customer": "acme", "name": "A"},'
+            b' {"customer": "nobody", "name": "B"}]}}'
+        ),
+        b'[\n{"error":"Row 2: %s","customer":"nobody","name":"B"}\n]\n',
+    ),
+    "YAML": (
+        "list.yaml",
+        b"keys:\n- {customer: acme, name: A}\n- customer: nobody\n  name: '012'\n",
+        b"keys:\n- error: 'Row 2: %s'\n  customer: nobody\n  name: '012'\n",
+    ),
+    "documents of YAML": (
+        "list.yaml",
+        b"customer: acme\nname: A\n---\ncustomer: nobody\nname: B\n",
+        b"---\nerror: 'Row 2: %s'\ncustomer: nobody\nname: B\n",
+    ),
+    "a table of Markdown": (
+        "list.md",
+        b"# Keys\n\n| customer | name |\r\n|---|:--|\r\n| acme | A |\r\n| nobody | B\\|C |\r\n",
+        (
+            b"# Keys\n\n| error | customer | name |\r\n|---|---|:--|\r\n"
+            b"| Row 6: %s | nobody | B\\|C |\r\n"
+        ),
+    ),
+    "a table of psql": (
+        "list.txt",
+        b" customer | name\n----------+------\n acme     | A\n nobody   | B\n(2 rows)\n",
+        b" error | customer | name\n---+----------+------\n Row 4: %s | nobody   | B\n",
+    ),
+    "a table of mysql": (
+        "list.txt",
+        b"+---+---+\n| customer | name |\n+---+---+\n| acme | A |\n| nobody | B |\n+---+---+\n",
+        b"+---+---+\n| error | customer | name |\n+---+---+---+\n| Row 5: %s | nobody | B |\n",
+    ),
+    "Windows-1252 between carets": (
+        "list.csv",
+        "customer^name\nacme^A\nnobody^Bäh\n".encode("windows-1252"),
+        lambda reason: f'error^customer^name\n"Row 3: {reason}"^nobody^Bäh\n'.encode(
+            "windows-1252"
+        ),
+    ),
     "consumers of Kong, of which two rows are one": (
         "kong.yaml",
         b"consumers:\n- username: acme\n  keyauth_credentials: [{key: key-number-01}]\n- %b"
@@ -125,7 +173,8 @@ SHAPES = {
 def test_rejected_rows_come_back_as_they_were_and_are_taken_again(brought, shape):
     factories.a_customer("Acme")
     name, content, expected = SHAPES[shape]
-    encoding = "utf-16" if "UTF-16" in shape else None
+    encodings = {"UTF-16": "utf-16", "Windows-1252": "windows-1252"}
+    encoding = next((each for name, each in encodings.items() if name in shape), None)
     upload = brought(content, name, encoding=encoding)
     assert upload.state == Upload.State.READY, upload.error
     assert upload.preview["counts"]["create"] == 1
@@ -166,7 +215,7 @@ def test_a_workbook_comes_back_with_text_cells(brought, tmp_path):
     with open_list(file, name="rejected.xlsx") as read:
         assert dict(read.rows) == {
             3: ["nobody", "0012", "1234567"],
-            4: ["acme", "C", "1234567890123457024"],
+            4: ["acme", "C", "1.23456789012346E+18"],
         }
         assert read.header == ["customer", "name", "key"]
 

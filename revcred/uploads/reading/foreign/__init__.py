@@ -2,12 +2,15 @@
 
 from revcred.uploads.reading.foreign import (
     apigee,
+    apisix,
     auth0,
     aws,
     axway,
     azure,
     gravitee,
     kong,
+    krakend,
+    kubernetes,
     revenium,
     threescale,
     tyk,
@@ -18,6 +21,8 @@ from revcred.uploads.reading.foreign.export_format import ExportFormat
 
 # In this order: the first one that fits an item is its format.
 EXPORT_FORMATS = (
+    # Before Kong's, whose consumers need no more than a name.
+    apisix.APISIX_EXPORT,
     kong.KONG_EXPORT,
     apigee.APIGEE_EXPORT,
     threescale.THREESCALE_EXPORT,
@@ -30,6 +35,8 @@ EXPORT_FORMATS = (
     auth0.AUTH0_EXPORT,
     revenium.REVENIUM_EXPORT,
     aws.AWS_EXPORT,
+    krakend.KRAKEND_EXPORT,
+    kubernetes.KUBERNETES_EXPORT,
 )
 
 __all__ = ["EXPORT_FORMATS", "ExportFormat"]

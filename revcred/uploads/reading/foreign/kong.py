@@ -4,7 +4,7 @@ A consumer's `custom_id` is its name in another system and becomes the customer;
 user name does. https://developer.konghq.com/deck/
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from revcred.uploads.reading.foreign.export_format import (
@@ -77,15 +77,25 @@ def _left_out_of_consumer(consumer: dict[str, Any]) -> Iterator[str]:
 
 
 class DatabaseExport:
-    """Joins the credentials of `kong config db_export`, which stand apart from their consumers."""
+    """Joins the credentials of `kong config db_export`, which stand apart from their consumers.
 
-    def __init__(self) -> None:
+    `lists`: the names of the lists in the export. Without credentials among them, nothing is
+    joined.
+    """
+
+    def __init__(self, lists: Container[str]) -> None:
+        self._has_credentials = any(name in lists for name in CREDENTIAL_TYPES)
         self._consumers: dict[str, dict[str, Any]] = {}
+        self._used: set[str] = set()
 
     def remember(self, consumer: Any) -> bool:
         """Remember a consumer. Return False if its credentials stand inside, as decK writes it."""
         consumer = object_value(consumer)
-        if any(name in consumer for name in CREDENTIAL_TYPES) or not consumer.get("id"):
+        if (
+            not self._has_credentials
+            or any(name in consumer for name in CREDENTIAL_TYPES)
+            or not consumer.get("id")
+        ):
             return False
         kept = {
             each: consumer[each] for each in ("username", "custom_id", "tags") if each in consumer
@@ -101,7 +111,12 @@ class DatabaseExport:
         consumer = self._consumers.get(number)
         if consumer is None:
             return {UNKNOWN_CONSUMER: number}
+        self._used.add(number)
         return {**consumer, kind: [credential]}
+
+    def consumers_without_credentials(self) -> list[dict[str, Any]]:
+        """Return the consumers that no credential belonged to."""
+        return [each for number, each in self._consumers.items() if number not in self._used]
 
 
 KONG_EXPORT = ExportFormat(

@@ -185,17 +185,18 @@ def test_a_character_over_the_end_of_a_block_is_no_error(rows_of):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_has_to_be_chosen(opened, encoding):
-    said = "This looks like UTF-16. Choose it, or save as UTF-8."
-
-    assert refused(opened, "name,key\nA,k-1\n".encode(encoding)) == said
+def test_utf_16_without_a_mark_is_told_by_its_zeros(rows_of, encoding):
+    assert rows_of("name,key\nÄ,k-1\n".encode(encoding)) == {2: ["Ä", "k-1"]}
 
 
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
         ({"encoding": "latin-7"}, "The encoding may be UTF-8, Windows-1252, UTF-16."),
-        ({"delimiter": ":"}, "Cells may be separated by comma, semicolon, tab, vertical bar."),
+        (
+            {"delimiter": ":"},
+            "Cells may be separated by comma, semicolon, tab, vertical bar, caret, tilde.",
+        ),
     ],
 )
 def test_what_cannot_be_chosen(opened, chosen, said):
@@ -221,8 +222,7 @@ NO_HEADER = "Row 1: This looks like data. The first row has to name the columns.
         ('a,b\n1,2\n3,"4\n5,6\n', "Row 3: A quote opens here and never closes."),
         ('a,b\n"1,2\n' + "x,y\n" * 100_000, "Row 2: A quote opens here and never closes."),
         ("a,b\n1,2\n" + "x" * 3_000_000, "Row 3: This line is too long."),
-        ("a,b,A\n1,2,3\n", "Row 1, column “A”: There are two columns of this name."),
-        ("a,,c\n1,2,3\n", "Row 1: Column 2 has no name."),
+        (",,c\n1,2,3\n", "Row 1: Most of the columns have no name."),
         ("acme,ada@example.com\n", NO_HEADER),
         ("acme,2026-01-01\n", NO_HEADER),
         ("acme,ak_live_5f2b8c1e9d00aa77bb66\n", NO_HEADER),
@@ -336,3 +336,28 @@ def test_data_in_place_of_a_header_is_no_title(opened):
 
     with pytest.raises(UnreadableFile, match="looks like data"), opened(content):
         pass
+
+
+def test_columns_without_a_name_and_with_equal_names_get_one(opened):
+    with opened("error,a,,A,a\nwrong,1,2,3,4\n") as read:
+        assert read.header == ["a", "Column 2", "A (2)", "a (3)"]
+        assert dict(read.rows) == {2: ["1", "2", "3", "4"]}
+
+
+@pytest.mark.parametrize("separator", ["^", "~"])
+def test_odd_separators(rows_of, separator):
+    content = "customer,name\nacme,One\nacme,Two\n".replace(",", separator)
+
+    assert rows_of(content) == {2: ["acme", "One"], 3: ["acme", "Two"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("<html><table><tr><td>a</td></tr></table></html>", "This is HTML or XML."),
+        ('[[keys]]\ncustomer = "acme"\n', "This is a file of settings."),
+        ("-- keys\nINSERT INTO keys (a, b) VALUES (1, 2);\n", "This is SQL."),
+    ],
+)
+def test_what_is_no_table_is_said_to_be_what_it_is(opened, content, said):
+    assert refused(opened, content).startswith(said)

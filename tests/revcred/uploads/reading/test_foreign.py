@@ -142,10 +142,11 @@ CONSUMER = "consumers:\n- username: acme\n  keyauth_credentials:\n"
         (BOMB + "consumers: *i\n", "Row 5: There is too much in here."),
         (CONSUMER + "  - *k\n", "Row 4: Nothing is called *k before this."),
         ("consumers:\n- username: [" + "[" * 100_000, "Row 2: There is too much in here."),
+        ("t: &t " + "x" * 5_000 + "\nk:\n- a: [" + "*t, " * 60 + "]\n", "Row 3: There is too"),
         (CONSUMER + "  - key: k\n" * 6_000, "Row 3,335: There is too much in here."),
-        ("- a\n- b\n", "The only YAML that can be read is decK's dump"),
-        ("a: 1\n", "The only YAML that can be read is decK's dump"),
-        ("", "The only YAML that can be read is decK's dump"),
+        ("- a\n- b\n", "No object can be read."),
+        ("only words\n", "Row 1: There is no record in here."),
+        ("", "There is no record in here."),
         ("consumers:\n- username: 'acme\n", "Row 3: This is not YAML: found unexpected end of st"),
         (
             "consumers:\n\t- username: acme\n",
@@ -157,8 +158,6 @@ CONSUMER = "consumers:\n- username: acme\n  keyauth_credentials:\n"
             "This is not YAML: it contains bytes that are not text.",
         ),
         ("consumers: '" + "x" * 2_000_000, "Row 1: This line is too long."),
-        ("consumers:\n- acme\n- globex\n", "Row 2: The only YAML that can be read"),
-        ("consumers: []\n", "The only YAML that can be read is decK's dump"),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -290,12 +289,102 @@ def test_odd_values_are_no_fault_of_ours(rows_of, odd):
 # By title: an answer or file as its system documents it, what becomes of its rows by column, and
 # what is left out.
 DOCUMENTED = {
+    "APISIX": (
+        {
+            "total": 4,
+            "list": [
+                {
+                    "key": "/apisix/consumers/jack",
+                    "value": {
+                        "username": "jack",
+                        "create_time": 1700000000,
+                        "labels": {"company": "acme", "team": "web"},
+                        "plugins": {"key-auth": {"key": "apx-1"}, "limit-count": {}},
+                    },
+                },
+                {
+                    "key": "/apisix/consumers/jack/credentials/second",
+                    "value": {"id": "second", "plugins": {"key-auth": {"key": "apx-2"}}},
+                },
+                {
+                    "key": "/apisix/consumers/jill",
+                    "value": {
+                        "username": "jill",
+                        "credentials": [
+                            {"name": "k", "type": "key-auth", "config": {"key": "apx-3"}},
+                            {"name": "j", "type": "jwt-auth", "config": {"key": "iss"}},
+                        ],
+                    },
+                },
+                {"key": "/apisix/consumers/joe", "value": {"username": "joe"}},
+            ],
+        },
+        [
+            {
+                "customer": "acme",
+                "name": "jack",
+                "key": "apx-1",
+                "tags": "team=web",
+                "key_active_from": "1700000000",
+            },
+            {"customer": "jack", "name": "second", "key": "apx-2"},
+            {"customer": "jill", "name": "k", "key": "apx-3"},
+        ],
+        {"JWT secrets": 1, "consumers without credentials of their own": 1},
+    ),
+    "KrakenD": (
+        {
+            "version": 3,
+            "endpoints": [{"endpoint": "/maps"}],
+            "extra_config": {
+                "auth/api-keys": {
+                    "strategy": "header",
+                    "keys": [
+                        {"key": "kd-1", "roles": ["gold", "eu"], "@description": "Jane"},
+                        {"key": "kd-0002"},
+                    ],
+                }
+            },
+        },
+        [
+            {"name": "Jane", "key": "kd-1", "tags": "gold|eu"},
+            {"name": "KrakenD key …0002", "key": "kd-0002", "tags": ""},
+        ],
+        {},
+    ),
+    "Kubernetes secrets": (
+        {
+            "kind": "List",
+            "items": [
+                {
+                    "kind": "Secret",
+                    "metadata": {
+                        "name": "jack-key",
+                        "labels": {"konghq.com/credential": "key-auth", "company": "acme"},
+                    },
+                    "data": {"key": "azhzLTE="},
+                },
+                {
+                    "kind": "Secret",
+                    "metadata": {"name": "jill-key", "namespace": "web"},
+                    "stringData": {"client_id": "k8s-2", "client_secret": "s"},
+                },
+                {"kind": "Secret", "metadata": {"name": "tls"}, "data": {"tls.crt": "/w=="}},
+            ],
+        },
+        [
+            {"customer": "acme", "name": "jack-key", "key": "k8s-1", "tags": ""},
+            {"customer": "web", "name": "jill-key", "key": "k8s-2", "secret": "s"},
+        ],
+        {"secrets without a key": 1},
+    ),
     "Kong": (
         {
             "_format_version": "3.0",
             "consumers": [
                 {"id": "c-1", "username": "orders", "custom_id": "acme", "tags": ["eu"]},
                 {"id": "c-2", "username": "globex"},
+                {"id": "c-3", "username": "nobody"},
             ],
             "keyauth_credentials": [
                 {"id": "1", "key": "k-1", "consumer": "c-1", "created_at": 1893456000, "ttl": 60},
@@ -309,7 +398,7 @@ DOCUMENTED = {
             {"customer": "acme", "name": "orders 2", "key": "k-2", "tags": "eu", "expires_in": ""},
             RowError("customer", "The consumer of this credential is not in the file."),
         ],
-        {"ACL groups": 1},
+        {"ACL groups": 1, "consumers without credentials": 1},
     ),
     "Tyk": (
         [
@@ -595,4 +684,58 @@ def test_anchors_of_yaml_stand_for_what_they_name(rows_of):
     assert rows_of(content, name="kong.yaml") == {
         1: ["a", "a", "k-1", "", "eu", "", ""],
         2: ["b", "b", "k-1", "", "", "", ""],
+    }
+
+
+YAML_ROWS = [["acme", "One", "0012", "eu|prod", "true"], ["acme", "Two", "k-2", "", ""]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (
+            "- &one {customer: acme, name: One, key: 0012, tags: [eu, prod], active: true}\n"
+            "- <<: [{customer: acme}, *one]\n  name: Two\n  key: k-2\n  tags: ~\n  active:\n"
+        ),
+        (
+            "version: 1\nkeys:\n"
+            "- {customer: acme, name: One, key: '0012', tags: [eu, prod], active: true}\n"
+            "- {customer: acme, name: Two, key: k-2}\n"
+        ),
+        (
+            "---\ncustomer: acme\nname: One\nkey: 0012\ntags: [eu, prod]\nactive: true\n"
+            "---\ncustomer: acme\nname: Two\nkey: k-2\n"
+        ),
+        (
+            "consumers:\n- {customer: acme, name: One, key: 0012, tags: [eu, prod], active: true}\n"
+            "- {customer: acme, name: Two, key: k-2}\n"
+        ),
+    ],
+    ids=["a list", "a list in an object", "documents", "consumers of no known gateway"],
+)
+def test_yaml_of_any_shape(opened, content):
+    with opened(content, name="keys.yaml") as read:
+        assert read.file_format == "YAML"
+        assert read.header == ["customer", "name", "key", "tags", "active"]
+        assert [row for _, row in read.rows] == YAML_ROWS
+
+
+def test_a_standalone_file_of_apisix(rows_of):
+    content = (
+        "routes: []\nconsumers:\n- username: jack\n  plugins:\n    key-auth:\n      key: apx-1\n"
+        "- id: jack/credentials/second\n  plugins:\n    key-auth: {key: apx-2}\n- 7\n#END\n"
+    )
+
+    assert rows_of(content, name="apisix.yaml") == {
+        1: ["jack", "jack", "apx-1", "", ""],
+        2: ["jack", "second", "apx-2", "", ""],
+        3: RowError("", "This is not an object."),
+    }
+
+
+def test_hashed_keys_of_krakend_are_no_keys(rows_of):
+    block = {"strategy": "header", "hash": "sha256", "keys": [{"key": "ab" * 32, "roles": []}]}
+
+    assert rows_of(dumps(block)) == {
+        1: RowError("key", "Only a hash of the key is in the export."),
     }

@@ -47,6 +47,44 @@ def test_cells_are_found_by_their_names(opened, content, shape, first):
         assert read.done == 1.0
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        dumps([ORDERS]) + "\n" + dumps([NIGHTLY]),
+        dumps(ORDERS, indent=1) + "\n" + dumps(NIGHTLY, indent=1),
+        ("\ufeff" + lines(ORDERS, NIGHTLY)).encode("utf-16-le"),
+    ],
+)
+def test_several_documents_in_one_file_are_one_list(rows_of, content):
+    assert [*rows_of(content).values()] == [
+        ["acme", "Orders", "k-1", ""],
+        ["acme", "Nightly", "", "a|b"],
+    ]
+
+
+def test_lists_of_values_below_a_list_of_names(opened):
+    content = dumps([["customer", "key"], ["acme", 12], ["acme"], {"a": 1}])
+
+    with opened(content) as read:
+        assert read.header == ["customer", "key"]
+        assert dict(read.rows) == {
+            2: ["acme", "12"],
+            3: RowError("", "It has 1 cells, the header 2."),
+            4: RowError("", "This is not a list, as the first one is."),
+        }
+
+
+def test_an_object_of_objects_that_are_alike_is_a_list_of_them(opened):
+    entries = {name: {"name": name.upper(), "key": f"k-{name}"} for name in ("a", "b", "c")}
+
+    with opened(dumps({"keys": entries})) as read:
+        assert read.header == ["entry", "name", "key"]
+        assert dict(read.rows)[3] == ["c", "C", "k-c"]
+    # Two that are different things are the parts of one record.
+    with opened(dumps({"app": {"name": "Orders"}, "customer": {"id": "acme"}})) as read:
+        assert dict(read.rows) == {1: ["Orders", "acme"]}
+
+
 def test_one_object_is_a_list_of_one(opened):
     with opened(dumps(ORDERS)) as read:
         assert dict(read.rows) == {1: ["acme", "Orders", "k-1"]}
@@ -173,13 +211,14 @@ def test_a_line_that_is_wrong_leaves_the_others_alone(rows_of, content, error):
         ('[{"a": 1} {"a": 2}]', "Row 1: A comma is missing behind it."),
         ('[{"a": 1}, {"a" 2}]', "Row 2: This is not JSON: Expecting ':' delimiter."),
         ('[{"a": 1}, {"a": "2', "Row 2: This is not JSON: Unterminated string starting at."),
-        ('[{"a": 1}, [2]]', "Row 2: This is not an object."),
+        ('[{"a": 1}, 2]', "Row 2: This is not an object."),
+        ('[{"a": 1}] x', "Row 1: Something stands behind it that is no JSON."),
+        ('{"a": [{"b": 1}], "c": [{"d": 1}], "total": 2}', "It has several lists: a, c. Upload"),
         ('{"a": 1', "Row 1: This is not JSON: Expecting ',' delimiter."),
         ('[{"a": ' + "[" * 200_000, "Row 1: This is nested too deeply."),
         ('{"a": ' + "[" * 200_000, "This is nested too deeply."),
         (dumps([{f"a{n}": 1 for n in range(51)}]), "Row 1: There are more than 50 fields"),
         (dumps([{"": 1}]), "There is a field without a name."),
-        (dumps([{"a": 1, "A": 2}]), "Column “A”: There are two columns of this name."),
         (lines({"a": 1}) * 2 + "x" * 3_000_000, "Row 3: This line is too long."),
         (lines({"a": 1}).encode() * 2 + b'{"a": "\xe9"}', "Row 3, byte 26: This is not UTF-8."),
         (b'[{"a": "\xe9"}]', "Row 1, byte 9: This is not UTF-8."),
