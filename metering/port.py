@@ -23,6 +23,9 @@ from revcred.metering_port import (
 from revcred.models.periods import start_of_second
 from revcred.personal_texts import PersonTexts
 
+HAS_CALLS = """
+SELECT EXISTS (SELECT FROM metering_transaction) OR EXISTS (SELECT FROM metering_quarantined)
+"""
 MAX_CUSTOMERS_LISTED = 10  # in the preview of an upload
 
 
@@ -57,6 +60,11 @@ class Metering:
 
     def count_recent_calls(self, question: RecentCallsQuestion) -> RecentCalls:
         return recent_calls.count_recent_calls(question)
+
+    def has_calls(self) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(HAS_CALLS)
+            return bool(cursor.fetchone()[0])
 
     def count_waiting(self, rows: TableOfRows) -> WaitingCalls:
         query = sql.SQL(COUNT_WAITING_FOR).format(rows=sql.Identifier(rows.name)).as_string()

@@ -170,6 +170,12 @@ def recent_calls_of(**question: Unpack[RecentCallsFields]) -> RecentCalls:
     )
 
 
+def has_calls() -> bool:
+    """Return whether there is any call that a change could move."""
+    metering = connected_metering()
+    return bool(metering and metering.has_calls())
+
+
 def count_waiting_for(query: str) -> WaitingCalls:
     """Return the transactions in quarantine that the rows of a query would attribute.
 

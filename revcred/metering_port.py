@@ -206,6 +206,9 @@ class MeteringPort(Protocol):
     def count_recent_calls(self, question: RecentCallsQuestion) -> RecentCalls:
         """Count the calls of the last RECENT_CALLS_DAYS."""
 
+    def has_calls(self) -> bool:
+        """Return whether there is any call that a change could move."""
+
     def count_waiting(self, rows: TableOfRows) -> WaitingCalls:
         """Count the transactions in quarantine that these rows would attribute.
 

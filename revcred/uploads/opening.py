@@ -76,7 +76,8 @@ def long_statement_cursor() -> Iterator[CursorWrapper]:
 def plan_arguments(upload: Upload, *, at: datetime) -> dict[str, Any]:
     """Return the parameters of all plans' statements. `at` is the moment they take for now."""
     choices = upload.choices
-    product = Product.objects.filter(external_key=choices.get("product", "")).first()
+    named = choices.get("product")
+    product = Product.objects.filter(external_key=named).first() if named else None
     return {
         "upload": upload.pk,
         "now": at,

@@ -82,6 +82,9 @@ def try_applying(upload: Upload) -> dict[str, Any]:
     more_names   number of further names
     """
     now = timezone.now()
+    # Before the first call and the first former name, as when somebody moves in, nothing can move.
+    if not hooks.has_calls() and not _some_names_can_be_taken():
+        return _counted_moves(Consequences(), now) | {"names": [], "more_names": 0}
     # Writing sets the progress of the upload. The copy keeps it out of the upload itself.
     trial = copy(upload)
     trial.applied_at, trial.outcome, trial.since, trial.after = now, {}, None, 0
@@ -112,7 +115,7 @@ def try_applying(upload: Upload) -> dict[str, Any]:
 def try_undoing(upload: Upload) -> dict[str, Any]:
     """Count the calls that undoing the upload moves. Return the same as `try_applying`."""
     now = timezone.now()
-    if upload.since is None:
+    if upload.since is None or not hooks.has_calls():
         # It has changed nobody's calls. What it created and has calls by now is not undone.
         return _counted_moves(Consequences(), now) | {"names": [], "more_names": 0}
     # A copy here too: undoing sets the progress of the upload.
@@ -173,6 +176,11 @@ def _counted_moves(found: Consequences, at: datetime) -> dict[str, Any]:
         ],
         "more": max(len(found.movements) - MAX_MOVEMENTS_STORED, 0),
     }
+
+
+def _some_names_can_be_taken() -> bool:
+    kind = FormerName.Kind.SUBSCRIPTION
+    return FormerName.objects.filter(kind=kind).exists()
 
 
 # --- Writing the rows, to take them back ----------------------------------------------------------

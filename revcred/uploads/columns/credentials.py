@@ -160,7 +160,7 @@ CREDENTIAL_COLUMNS = (
         example="",
         parse=parse_duration,
         aliases=(
-            *("ttl", "time to live", "lifetime", "life time", "validity period", "validity"),
+            *("ttl", "time to live", "lifetime", "validity period", "validity"),
             *("valid for", "expires after", "gültigkeitsdauer", "gültigkeit", "laufzeit"),
         ),
     ),

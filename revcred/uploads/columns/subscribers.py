@@ -49,7 +49,7 @@ SUBSCRIBER_COLUMNS = (
         identifying=True,
         aliases=(
             *("given name", "forename", "vorname", "prénom", "primer nombre", "nombre de pila"),
-            *("voornaam", "primeiro nome", "user first name", "firstname"),
+            *("voornaam", "primeiro nome", "user first name"),
         ),
     ),
     ListColumn(
@@ -61,7 +61,7 @@ SUBSCRIBER_COLUMNS = (
         identifying=True,
         aliases=(
             *("family name", "surname", "nachname", "familienname", "nom de famille", "apellido"),
-            *("apellidos", "cognome", "sobrenome", "achternaam", "user last name", "lastname"),
+            *("apellidos", "cognome", "sobrenome", "achternaam", "user last name"),
         ),
     ),
     ListColumn(

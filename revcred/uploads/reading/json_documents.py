@@ -94,7 +94,7 @@ def _single_object_in(file: TextIO, size: int) -> str:
 
 def _numbered_records(items: Iterable[str], copier: JsonCopier) -> Iterator[NumberedRecord]:
     """Decode each item. If the first is a list of names, the others are lists of their values."""
-    numbered = enumerate(items, start=1)
+    numbered: Iterator[tuple[int, str]] = enumerate(items, start=1)
     first = next(numbered, None)
     if first is None:
         return

@@ -215,7 +215,6 @@ BAD = {
         changed(LIST, **{f"xl/media/{n}": "" for n in range(10_000)}),
         "The ZIP holds",
     ),
-    "a doubled name": (of_rows(["a", "A"]), "Row 1, column “A”: There are two columns of this"),
     "no header": (of_rows(["acme", "ada@example.com"]), "Row 1: This looks like data."),
 }
 
