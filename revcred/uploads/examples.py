@@ -19,13 +19,20 @@ FURTHER_EXAMPLES: Mapping[ListKind, Sequence[Mapping[str, str]]] = {
             "expires_in": "90d",
             "state": "active",
             "switched_off": "no",
+            "withdrawn": "no",
             "key_active_from": "2026-03-01T08:00:00+01:00",
         },
     ),
     ListKind.CUSTOMERS: ({"external_key": "globex", "name": "Globex Corporation", "tags": "us"},),
     ListKind.SUBSCRIBERS: (
         {"email": "grace@example.com", "name": "Grace Hopper", "customer": "acme|globex"},
-        {"email": "hank@example.org", "customer": "globex", "role": "viewer"},
+        {
+            "email": "hank@example.org",
+            "first_name": "Hank",
+            "last_name": "Scorpio",
+            "customer": "globex",
+            "role": "viewer",
+        },
     ),
     ListKind.SUBSCRIPTIONS: (
         {"external_key": "acme-weather", "customer": "acme", "product": "weather"},

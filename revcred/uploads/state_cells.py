@@ -100,11 +100,18 @@ def parse_withdrawn(cell: str) -> str:
 
 
 def _state_if(state: CredentialState, cell: str) -> str:
+    # Several columns may say it, such as “deleted” and “deleted at”.
+    answers = {_is_so(each) for each in cell.split("|")} - {""}
+    if not answers:
+        return ""
+    return state if "true" in answers else CredentialState.ACTIVE
+
+
+def _is_so(text: str) -> str:
     try:
-        answer = parse_yes_or_no(cell)
+        return parse_yes_or_no(text)
     except InvalidCell:
-        answer = _has_come(cell)
-    return {"true": state, "false": CredentialState.ACTIVE, "": ""}[answer]
+        return _has_come(text)
 
 
 def _has_come(cell: str) -> str:

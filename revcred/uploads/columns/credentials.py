@@ -184,6 +184,7 @@ CREDENTIAL_COLUMNS = (
         help="Yes or no, or since when: a credential that is switched off is suspended.",
         example="",
         parse=parse_switched_off,
+        joins=True,
         aliases=(
             *("disabled", "inactive", "is inactive", "is disabled", "suspended", "is suspended"),
             *("blocked", "is blocked", "disabled at", "suspended at", "deactivated at"),
@@ -197,6 +198,7 @@ CREDENTIAL_COLUMNS = (
         help="Yes or no, or since when: a credential that is withdrawn is revoked.",
         example="",
         parse=parse_withdrawn,
+        joins=True,
         aliases=(
             *("revoked", "is revoked", "revoked at", "revoked on", "revocation date", "deleted"),
             *("is deleted", "deleted at", "deleted on", "archived", "is archived", "archived at"),

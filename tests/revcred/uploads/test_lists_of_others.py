@@ -307,10 +307,10 @@ CASES = {
         found={"Rev 0": {"hint": "04ce", "feeds": ["acme-sub1"], "tags": ["a", "b"]}},
     ),
     "columns that say since when it is over, and who made it": Case(
-        "customer,name,key,deleted_at,disabled,Created by\n"
-        "acme,One,gone-key-0001,,false,grace@acme.example\n"
-        "acme,Two,gone-key-0002,2026-01-01T00:00:00Z,false,grace@acme.example\n"
-        "acme,Three,gone-key-0003,,true,ada@acme.example\n",
+        "customer,name,key,deleted,deleted_at,disabled,Created by\n"
+        "acme,One,gone-key-0001,no,,false,grace@acme.example\n"
+        "acme,Two,gone-key-0002,,2026-01-01T00:00:00Z,false,grace@acme.example\n"
+        "acme,Three,gone-key-0003,,,true,ada@acme.example\n",
         {"create": 1, "rejected": 2},
         {3: NOT_OURS, 4: NOT_OURS},
         {"One": {"holders": 0}},

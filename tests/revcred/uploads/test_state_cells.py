@@ -61,5 +61,8 @@ def test_a_moment_that_has_come_says_yes():
         for each in ("2026-01-01", "31.12.2199", "never", "", "0001-01-01T00:00:00Z", "yes", "0")
     ] == ["revoked", "active", "", "", "", "revoked", "active"]
     assert parse_switched_off("1700000000") == "suspended"
+    assert [parse_withdrawn(each) for each in ("false|2026-01-01", "no|", "|")] == [
+        *("revoked", "active", "")
+    ]
     with pytest.raises(InvalidCell, match="nor a date"):
         parse_withdrawn("by Ada")
