@@ -1,14 +1,16 @@
 """How long each page of the administration takes, and its queries: `make bench-admin`.
 
-A million credentials of 200,000 customers, 300,000 people, a million audit events, three million
-transactions of a month. Each page is asked for by a superuser inside one process, so that its
-queries can be counted; the web server adds a millisecond or two.
+A million credentials of 200,000 customers, one of whom has a tenth of them, 300,000 people, a
+million audit events, three million transactions of a month. Lists are asked for with each of their
+filters. Each page is asked for by a superuser inside one process, so that its queries can be
+counted; the web server adds a millisecond or two.
 """
 
 import json
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http import HTTPStatus
 from statistics import median
 from typing import Any
@@ -19,9 +21,10 @@ from bench.sizes import customers_of
 from bench.stack import Bench, a_bench, arguments, say
 from bench.traffic import key
 
-TIMES = 5
+TIMES = 3
 TRANSACTIONS = 3_000_000
 GOAL, SEARCH_GOAL = 0.3, 0.2  # seconds
+MAX_CHOICES_TRIED = 6  # of a filter, such as that of all verbs of the audit
 SIZES = """
 SELECT indexrelid::regclass::text, pg_size_pretty(pg_relation_size(indexrelid)), reltuples::bigint
 FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
@@ -112,26 +115,78 @@ def _pages() -> Iterator[tuple[str, str]]:
     from django.urls import reverse  # noqa: PLC0415
 
     yield "overview", reverse("admin:index")
-    for model in list(site._registry):  # noqa: SLF001 - a benchmark of all that is there
+    for model, page in list(site._registry.items()):  # noqa: SLF001 - all that is there
         name = f"{model._meta.app_label}_{model._meta.model_name}"
-        yield f"{model._meta.model_name}: list", reverse(f"admin:{name}_changelist")
-        row = model._base_manager.order_by("pk").values_list("pk", flat=True).first()
-        if row is not None:
-            yield f"{model._meta.model_name}: page", reverse(f"admin:{name}_change", args=[row])
-            yield f"{model._meta.model_name}: history", reverse(f"admin:{name}_history", args=[row])
-        for query in NARROWED.get(name, ()):
-            address = reverse(f"admin:{name}_changelist")
+        address = reverse(f"admin:{name}_changelist")
+        yield f"{model._meta.model_name}: list", address
+        first = model._base_manager.order_by("pk").values_list("pk", flat=True).first()
+        rows = {"page": first, "the largest's page": LARGEST.get(name)}
+        for label, row in rows.items():
+            if row is not None:
+                url = reverse(f"admin:{name}_change", args=[row])
+                yield f"{model._meta.model_name}: {label}", url
+                history = reverse(f"admin:{name}_history", args=[row])
+                yield f"{model._meta.model_name}: history", history
+        queries = dict.fromkeys([*NARROWED.get(name, ()), *_filter_queries(page)])
+        for query in queries:
             yield f"{model._meta.model_name}: ?{query}", f"{address}?{query}"
 
 
-# Lists as people narrow them.
+# Pages of what has most, by the list's name.
+LARGEST = {"revcred_customer": seed_administration.LARGEST_CUSTOMER}
+# Lists as people narrow them, besides each filter by itself.
 NARROWED: dict[str, tuple[str, ...]] = {
-    "revcred_credential": ("p=190", "customer=7", "subscription=7", "q=Harbour"),
-    "revcred_subscription": ("customer=7", "product=3", "q=harbour"),
-    "revcred_customer": ("p=190", "q=kase"),
+    "revcred_credential": (
+        *("p=190", "customer=7", "customer=8", "q=Harbour", "tag=nobody-has-it"),
+        *("customer=7&never_used=yes", "state=suspended&unused_since=2026-01-01"),
+    ),
+    "revcred_subscription": ("customer=7", "product=3", "q=harbour", "product=3&state=ended"),
+    "revcred_customer": ("p=190", "q=kase", "tag=nobody-has-it"),
     "metering_transaction": ("p=190", "subscription=7", "credential=7", "gateway=1"),
     "metering_usage": ("subscription=7",),
 }
+TYPED = {
+    "tag": "partner",
+    "environment": "staging",
+    "who": "admin1@example.com",
+    "whom": "Thing 7",
+    "status": "5xx",
+    "path": "/v1/",
+    "code": "too_old",
+    "element": "calls",
+    "door": "/v1/transactions",
+}
+
+
+def _filter_queries(page: Any) -> Iterator[str]:
+    """Yield the part of an address for each filter of a list, and for each of its few choices."""
+    from django.test import RequestFactory  # noqa: PLC0415
+    from django.utils import timezone  # noqa: PLC0415
+
+    from revcred.admin_toolkit.filters import (  # noqa: PLC0415
+        ChoiceFilter,
+        LinkedFilter,
+        MomentFilter,
+        TextFilter,
+    )
+
+    request = RequestFactory().get("/")
+    now = timezone.now()
+    for each in page.list_filter:
+        if issubclass(each, ChoiceFilter):
+            choices = each(request, {}, page.model, page).lookup_choices
+            values = [value for value, _ in choices][:MAX_CHOICES_TRIED]
+        elif issubclass(each, MomentFilter):
+            values = [f"{now - timedelta(days=days):%Y-%m-%d}" for days in (1, 30, 400)]
+        elif issubclass(each, LinkedFilter) and hasattr(each, "model"):
+            first = each.model._base_manager.order_by("pk").values_list("pk", flat=True).first()
+            values = [first]
+        elif issubclass(each, TextFilter):
+            values = [TYPED[each.parameter_name]]
+        else:
+            values = []
+        for value in values:
+            yield f"{each.parameter_name}={value}"
 
 
 def _terms(credentials: int) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ SUBSCRIBERS = 300_000
 EVENTS = 1_000_000
 QUARANTINED = 300_000
 GROUPS = 2_000  # of the quarantine
+LARGEST_CUSTOMER = 7  # has a tenth of all credentials, beside its own
 
 WORDS = (
     "ARRAY['Zürich','Mosel','Harbour','Pine','Käse','Façade','Nordic','Alpha','Bergen','Orbit',"
@@ -36,6 +37,11 @@ SELECT
     n, '2024-01-01', CASE n %% 7 WHEN 0 THEN '2025-01-01'::timestamptz END, 'sub-' || n, '',
     '2024-01-01', n, 1 + n %% 10
 FROM generate_series(%(customers)s + 1, %(all_customers)s) n;
+
+UPDATE revcred_credential SET customer_id = %(largest)s WHERE id %% 10 = 3;
+
+UPDATE revcred_assignment SET customer_id = %(largest)s, subscription_id = %(largest)s
+WHERE credential_id %% 10 = 3;
 
 INSERT INTO revcred_subscriber (id, email, name, created_at)
 SELECT
@@ -99,6 +105,7 @@ def fill(bench: Bench, customers: int) -> None:
         "events": EVENTS,
         "quarantined": QUARANTINED,
         "groups": GROUPS,
+        "largest": LARGEST_CUSTOMER,
     }
     with psycopg.ClientCursor(bench.database) as cursor:
         cursor.execute("SET session_replication_role = replica")
