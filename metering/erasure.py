@@ -6,6 +6,7 @@ subscriber still do.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -14,9 +15,11 @@ from django.db import connection
 from psycopg import sql
 
 from metering.ledger.partitions import partitioned_days
-from metering.models import DiscoveredSource
+from metering.models import DiscoveredSource, InventoriedKey
 from revcred.personal_texts import (
+    PersonalText,
     PersonTexts,
+    TextKind,
     TextTable,
     pattern_of_any,
     replace_in_table,
@@ -39,6 +42,8 @@ LEDGER = TextTable(
 )
 ALLOW_LEDGER_TEXTS = "SELECT set_config('revcred.scrubbing', %s, true)"
 DISCOVERED_TABLE = "metering_discoveredsource"
+INVENTORY_TABLE = InventoriedKey._meta.db_table
+MIN_NAME_CHARACTERS = 3  # of a name that is looked for within a label
 # Names of what is counted: their sums are kept under the same names.
 COUNTED_COLUMNS = ("element", "elements")
 
@@ -77,8 +82,23 @@ def _erase_beside_calls(tables: Sequence[TextTable], texts: PersonTexts) -> int:
         # Deleted: calls bring it back, and a pseudonym could be there twice.
         DiscoveredSource.objects.filter(name__iregex=pattern_of_any(texts.everywhere)).delete()
     for table in tables:
-        replace_in_table(table, texts.everywhere)
+        is_inventory = table.name == INVENTORY_TABLE
+        replace_in_table(table, _texts_in_labels(texts) if is_inventory else texts.everywhere)
     return 0  # these rows are no calls, or calls that are not attributed yet
+
+
+def _texts_in_labels(texts: PersonTexts) -> list[PersonalText]:
+    """Return the texts that are looked for in labels of a gateway's keys, single names included.
+
+    Whose key an entry is, nobody may know here. A label that is taken for the person's though it
+    is another's comes back with the gateway's next inventory.
+    """
+    names = [
+        replace(text, kind=TextKind.WORDS) if text.kind is TextKind.WHOLE else text
+        for text in texts.own
+        if len(text.text) >= MIN_NAME_CHARACTERS
+    ]
+    return [*texts.everywhere, *names]
 
 
 def _erase_in_ledger(texts: PersonTexts, day: tuple[datetime, datetime]) -> int:

@@ -5,7 +5,15 @@ from django.contrib.auth.models import Group
 from django.db import connection
 
 from metering.inbox.intake import accept_calls
-from metering.models import Claim, PartialTransaction, Quarantined, Transaction, Usage
+from metering.models import (
+    Claim,
+    InventoriedKey,
+    KeyInventory,
+    PartialTransaction,
+    Quarantined,
+    Transaction,
+    Usage,
+)
 from metering.quarantine.actions import mark_reviewed
 from revcred import roles
 from revcred.actions import addresses, call_erasures, memberships, people
@@ -179,6 +187,29 @@ def test_an_erased_person_is_found_in_no_table(ada, by):
     assert {(event.actor, event.target) for event in events} == {(by.email, ada.email)}
     assert [event.details.get("calls") for event in events] == [None, 5]
     assert not PendingErasure.objects.exists()
+
+
+def test_a_single_name_is_found_in_the_labels_of_a_gateway_s_keys(by):
+    ada = factories.a_subscriber(factories.a_customer())
+    ada.name = "Adalbertine"
+    ada.save()
+    inventory = KeyInventory.objects.create(gateway=factories.a_gateway(), read_from="csv")
+    for number, label in enumerate(("adalbertine's laptop", "Adalbertines", "checkout")):
+        InventoriedKey.objects.create(
+            inventory=inventory,
+            page=1,
+            kind="key",
+            fingerprint=f"00000000-0000-0000-0000-{number:012}",
+            is_enabled=True,
+            label=label,
+        )
+
+    people.erase_person(person=people.find_person(ada), by=by)
+    finish_erasures()
+
+    labels = InventoriedKey.objects.order_by("pk").values_list("label", flat=True)
+    # A longer word is another name.
+    assert list(labels) == [f"erased person {ada.pk}'s laptop", "Adalbertines", "checkout"]
 
 
 def test_an_erasure_that_was_interrupted_goes_on(ada, by, monkeypatch):
