@@ -20,7 +20,7 @@ MAX_GROUPS = 1_000
 # Counting reads every row. The page of groups shall open at once, and says "more than" beyond this.
 MAX_COUNTED_PER_GROUP = 10_000  # transactions
 
-FIND_GROUPS = """
+OPEN_GROUPS = """
 -- in: the index of open transactions; out: one row a reason, fingerprint and gateway.
 WITH RECURSIVE keyed AS (
     -- The first group of each reason.
@@ -48,9 +48,16 @@ WITH RECURSIVE keyed AS (
           AND fingerprint IS NULL AND waiting.gateway_id = gateway.id
     )
 )
+"""
+
+# The limit ends the recursion, too: PostgreSQL computes no more of it than is read.
+FIRST_OPEN_GROUPS = "(TABLE keyless UNION ALL (TABLE keyed LIMIT %(most)s))"
+
+COUNT_GROUPS = f"{OPEN_GROUPS} SELECT count(*) FROM {FIRST_OPEN_GROUPS} AS found"
+
+FIND_GROUPS = """
 SELECT *, {last_seen} AS last_seen
--- The limit ends the recursion, too: PostgreSQL computes no more of it than is read.
-FROM (TABLE keyless UNION ALL (TABLE keyed LIMIT %(most)s)) AS found
+FROM {first_groups} AS found
 WHERE %(gateway)s::bigint IS NULL OR gateway_id = %(gateway)s
 ORDER BY last_seen DESC NULLS LAST
 """
@@ -92,7 +99,9 @@ def _capped_count_of_group() -> str:
     )
 
 
-FIND_GROUPS = FIND_GROUPS.format(last_seen=_subquery_of_group("max(occurred_at)"))
+FIND_GROUPS = OPEN_GROUPS + FIND_GROUPS.format(
+    last_seen=_subquery_of_group("max(occurred_at)"), first_groups=FIRST_OPEN_GROUPS
+)
 MEASURE_GROUPS = MEASURE_GROUPS.format(
     count=_capped_count_of_group(), since=_subquery_of_group("min(occurred_at)")
 )
@@ -223,6 +232,15 @@ def find_groups(
             )
             for reason, fingerprint, gateway_id, hint, last_seen in cursor.fetchall()
         ]
+
+
+def count_groups(most: int) -> int:
+    """Return the number of groups with open transactions, at most `most` of those with a key."""
+    with connection.cursor() as cursor:
+        arguments: dict[str, Any] = {"reasons": QuarantineReason.values, "most": most}
+        cursor.execute(COUNT_GROUPS, arguments)
+        (count,) = cursor.fetchone()
+    return int(count)
 
 
 def measure_groups(found: Sequence[QuarantineGroup]) -> list[QuarantineGroup]:

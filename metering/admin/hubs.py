@@ -26,6 +26,7 @@ from metering.customer_calls import (
     SEARCH_LIMIT_MILLISECONDS,
     CallFilter,
     ListedCall,
+    SearchTookTooLong,
     list_calls,
 )
 from metering.inventories.drift import DriftKind, count_drift_lately
@@ -46,6 +47,7 @@ from revcred.models import (
     Customer,
     ExternalKey,
     Gateway,
+    KeyUse,
     Membership,
     Product,
     Subscriber,
@@ -53,6 +55,7 @@ from revcred.models import (
     Suspension,
     User,
 )
+from revcred.models.credentials import CredentialQuerySet
 from revcred.postgresql.statement_timeouts import statement_timeout
 from revcred.time_zones import day_text, moment_text
 
@@ -61,6 +64,10 @@ MAX_WAITING_READ = 1_000
 MAX_SUBSCRIPTIONS_SUMMED = 1_000  # of a product: about 50 ms for the usage of a week
 MAX_SUBSCRIPTIONS_READ = 500  # of a customer, for its calls
 MAX_CREDENTIALS_WITH_EVENTS = 200
+# A customer may have a hundred thousand credentials: then a page looks at its newest ones.
+MAX_CREDENTIALS_COUNTED = 10_000  # by state
+MAX_SUBSCRIPTIONS_COUNTED = 10_000  # of a product, by state
+MAX_CREDENTIALS_READ = 1_000  # for their last uses, and for what waits under their keys
 LATEST_CALLS_PERIOD = timedelta(days=31)
 GATEWAY_CALLS_PERIOD = timedelta(days=1)  # a busy gateway's last ones are at the end of its day
 
@@ -124,7 +131,7 @@ def _figure(label: str, value: int, url: str) -> Figure:
 
 
 def _state_figures(credentials: QuerySet[Credential], **query: Any) -> Iterator[Figure]:
-    """Yield how many credentials are in each state, by one query."""
+    """Yield how many of the newest credentials are in each state, by one query."""
     now = timezone.now()
     states = Credential.State
     suspended = Suspension.objects.at(now).filter(credential=models.OuterRef("pk"))
@@ -134,30 +141,61 @@ def _state_figures(credentials: QuerySet[Credential], **query: Any) -> Iterator[
         When(models.Exists(suspended), then=Value(states.SUSPENDED)),
         default=Value(states.ACTIVE),
     )
-    rows = credentials.order_by().annotate(state=state).values_list("state").annotate(Count("pk"))
-    counts: Mapping[str, int] = dict(rows)
+    newest = credentials.order_by("-pk").annotate(state=state)[:MAX_CREDENTIALS_COUNTED]
+    counts = newest.aggregate(
+        **{each.value: Count("pk", filter=Q(state=each.value)) for each in states}
+    )
+    is_cut = sum(counts.values()) >= MAX_CREDENTIALS_COUNTED
+    among = f", of the newest {MAX_CREDENTIALS_COUNTED:,}" if is_cut else ""
     for each in states:
-        if counts.get(each) or each == states.ACTIVE:
-            label = f"{each.label} credentials"
-            yield _figure(label, counts.get(each, 0), _list_url(Credential, state=each, **query))
+        if counts[each.value] or each == states.ACTIVE:
+            label = f"{each.label} credentials{among}"
+            yield _figure(label, counts[each.value], _list_url(Credential, state=each, **query))
 
 
-def _credentials_table(credentials: QuerySet[Credential], url: str) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class NewestCredentials:
+    """The newest credentials of somebody. `is_cut`: there may be older ones."""
+
+    ids: Sequence[int]
+    is_cut: bool
+
+    @property
+    def in_words(self) -> str:
+        return f", of the newest {MAX_CREDENTIALS_READ:,} credentials" if self.is_cut else ""
+
+    @property
+    def rows(self) -> CredentialQuerySet:
+        return Credential.objects.filter(pk__in=self.ids)
+
+
+def _newest_of(credentials: QuerySet[Credential]) -> NewestCredentials:
+    latest = credentials.order_by("-pk").values_list("pk", flat=True)
+    ids = list(latest[:MAX_CREDENTIALS_READ])
+    return NewestCredentials(ids=ids, is_cut=len(ids) >= MAX_CREDENTIALS_READ)
+
+
+def _credentials_table(credentials: NewestCredentials, url: str) -> Table:
     """Return the credentials that were used last."""
     now = timezone.now()
-    latest = (
-        credentials.with_suspended(now)  # type: ignore[attr-defined]
-        .annotate(used=Max("keys__use__last_used_at"))
-        .select_related("customer")
-        .order_by(models.F("used").desc(nulls_last=True), "-pk")[:MAX_ROWS]
+    uses = KeyUse.objects.filter(external_key__credential__in=credentials.ids)
+    used = dict(
+        uses.order_by()
+        .values_list("external_key__credential")
+        .annotate(used=Max("last_used_at"))
+        .order_by("-used", "-external_key__credential")[:MAX_ROWS]
     )
+    unused = [pk for pk in credentials.ids if pk not in used]
+    shown = [*used, *unused][:MAX_ROWS]
+    found = Credential.objects.with_suspended(now).select_related("customer").in_bulk(shown)
     rows = []
-    for each in latest:
-        state = each.state_at(now, suspended=each.suspended)
-        shown = badge(state.label.lower(), CREDENTIAL_STATE_TONES[state])
-        rows.append((link_to(each), link_to(each.customer), shown, each.used or "never"))
+    for each in (found[pk] for pk in shown if pk in found):
+        state = each.state_at(now, suspended=each.suspended)  # type: ignore[attr-defined]
+        badge_of_state = badge(state.label.lower(), CREDENTIAL_STATE_TONES[state])
+        last = used.get(each.pk) or "never"
+        rows.append((link_to(each), link_to(each.customer), badge_of_state, last))
     return Table(
-        title="Credentials, the last used first",
+        title=f"Credentials, the last used first{credentials.in_words}",
         columns=("Name", "Customer", "State", "Last used"),
         rows=rows,
         url=url,
@@ -194,9 +232,9 @@ def _events_about(
     return AuditEvent.objects.filter(condition)
 
 
-def _waiting_table(credentials: QuerySet[Credential]) -> Table:
+def _waiting_table(credentials: NewestCredentials) -> Table:
     """Return what waits under keys of these credentials, and why."""
-    waiting = Quarantined.objects.filter(released_at=None).of_credentials(credentials)  # type: ignore[arg-type]
+    waiting = Quarantined.objects.filter(released_at=None).of_credentials(credentials.rows)
     found = Counter(
         waiting.order_by().values_list("reason", "gateway", "fingerprint", "hint")[
             :MAX_WAITING_READ
@@ -214,7 +252,7 @@ def _waiting_table(credentials: QuerySet[Credential]) -> Table:
         count = f"at least {calls:,}" if is_cut else f"{calls:,}"
         rows.append((why, f"…{hint}", str(gateways.get(gateway, gateway)), count))
     return Table(
-        title="Waiting in quarantine",
+        title=f"Waiting in quarantine{credentials.in_words}",
         columns=("Why", "Key", "Gateway", "Calls"),
         rows=rows,
         url=_list_url(Quarantined),
@@ -226,7 +264,11 @@ def _calls_table(scope: LedgerScope, url: str) -> Table:
     now = timezone.now()
     wanted = CallFilter(start=now - LATEST_CALLS_PERIOD, end=now + timedelta(days=1), counted=True)
     nothing_uncounted: Any = Quarantined.objects.none()
-    calls = list_calls(scope, nothing_uncounted, wanted, after=None, rows=MAX_ROWS)
+    nothing = f"No calls in the last {LATEST_CALLS_PERIOD.days} days."
+    try:
+        calls = list_calls(scope, nothing_uncounted, wanted, after=None, rows=MAX_ROWS)
+    except SearchTookTooLong:
+        calls, nothing = [], "They were not found in time. The list has them."
     gateways = Gateway.objects.in_bulk({call.gateway_id for call in calls})
     credentials = Credential.objects.in_bulk({call.credential_id for call in calls})
     return Table(
@@ -234,7 +276,7 @@ def _calls_table(scope: LedgerScope, url: str) -> Table:
         columns=("When", "Gateway", "Credential", "Call", "Status", "Counted"),
         rows=[_call_row(call, gateways, credentials) for call in calls],
         url=url,
-        nothing=f"No calls in the last {LATEST_CALLS_PERIOD.days} days.",
+        nothing=nothing,
     )
 
 
@@ -258,6 +300,7 @@ def _customer_hub(customer: Customer, user: User) -> Iterator[Figure | Table]:
     now = timezone.now()
     mine = {"customer": customer.pk}
     credentials = Credential.objects.filter(customer=customer)
+    newest = _newest_of(credentials)
     subscriptions = list(
         Subscription.objects.filter(customer=customer)
         .select_related("product")
@@ -297,18 +340,17 @@ def _customer_hub(customer: Customer, user: User) -> Iterator[Figure | Table]:
     if user.has_perm("revcred.view_membership"):
         yield _people_table(customer)
     if user.has_perm("revcred.view_credential"):
-        yield _credentials_table(credentials, _list_url(Credential, **mine))
+        yield _credentials_table(newest, _list_url(Credential, **mine))
     if user.has_perm("metering.view_quarantined"):
-        yield _waiting_table(credentials)
+        yield _waiting_table(newest)
     if user.has_perm("metering.view_transaction"):
         yield _calls_table(scope, _list_url_of("metering_transaction", **mine))
     if user.has_perm("revcred.view_auditevent"):
-        latest = credentials.order_by("-pk").values_list("pk", flat=True)
         events = _events_about(
             {
                 Customer: [customer.pk],
                 Subscription: numbers,
-                Credential: latest[:MAX_CREDENTIALS_WITH_EVENTS],
+                Credential: newest.ids[:MAX_CREDENTIALS_WITH_EVENTS],
             }
         )
         yield _events_table(events, reverse("admin:revcred_customer_history", args=[customer.pk]))
@@ -362,6 +404,7 @@ def _last_sign_in(subscriber: Subscriber) -> Cell:
 
 def _subscriber_hub(subscriber: Subscriber, user: User) -> Iterator[Figure | Table]:
     held = Credential.objects.filter(holders=subscriber)
+    newest = _newest_of(held)
     if user.has_perm("revcred.view_credential"):
         yield from _state_figures(held, holder=subscriber.pk)
     if user.has_perm("revcred.view_membership"):
@@ -377,9 +420,9 @@ def _subscriber_hub(subscriber: Subscriber, user: User) -> Iterator[Figure | Tab
             nothing="A member of no customer, so that nothing can be seen there.",
         )
     if user.has_perm("revcred.view_credential"):
-        yield _credentials_table(held, _list_url(Credential, holder=subscriber.pk))
+        yield _credentials_table(newest, _list_url(Credential, holder=subscriber.pk))
     if user.has_perm("metering.view_quarantined"):
-        yield _waiting_table(held)
+        yield _waiting_table(newest)
     if user.has_perm("revcred.view_auditevent"):
         about: dict[type[models.Model], Iterable[int]] = {Subscriber: [subscriber.pk]}
         if subscriber.user_id:
@@ -392,15 +435,18 @@ def _product_hub(product: Product, user: User) -> Iterator[Figure | Table]:
     now = timezone.now()
     mine = {"product": product.pk}
     if user.has_perm("revcred.view_subscription"):
-        counts = Subscription.objects.filter(product=product).aggregate(
+        newest = Subscription.objects.filter(product=product).order_by("-pk")
+        counts = newest[:MAX_SUBSCRIPTIONS_COUNTED].aggregate(
             active=Count("pk", Q(active_from__lte=now) & ~Q(active_until__lte=now)),
             ended=Count("pk", Q(active_until__lte=now)),
             later=Count("pk", Q(active_from__gt=now)),
         )
+        is_cut = sum(counts.values()) >= MAX_SUBSCRIPTIONS_COUNTED
+        among = f", of the newest {MAX_SUBSCRIPTIONS_COUNTED:,}" if is_cut else ""
         labels = {"active": "Active", "ended": "Ended", "later": "Later"}
         for state, label in labels.items():
             url = _list_url(Subscription, state=state, **mine)
-            yield _figure(f"{label} subscriptions", counts[state], url)
+            yield _figure(f"{label} subscriptions{among}", counts[state], url)
     if user.has_perm("metering.view_usage"):
         label = f"Calls in the last {RECENT_CALLS_DAYS} days"
         value = _recent_calls_in_words(product)
@@ -456,8 +502,12 @@ def _gateway_hub(gateway: Gateway, user: User) -> Iterator[Figure | Table]:
         yield _calls_of_gateway_table(gateway)
     if user.has_perm("revcred.view_credential"):
         keys = ExternalKey.objects.filter(gateway=gateway).values("credential").distinct()
+        count = keys[: MAX_CREDENTIALS_COUNTED + 1].count()
         url = _list_url(Credential, **mine)
-        yield _figure("Credentials with a key only for it", keys.count(), url)
+        label = "Credentials with a key only for it"
+        is_cut = count > MAX_CREDENTIALS_COUNTED
+        value = f"more than {MAX_CREDENTIALS_COUNTED:,}" if is_cut else f"{count:,}"
+        yield Figure(label=label, value=value, url=url)
         yield from _drift_figures(gateway)
     if user.has_perm("revcred.view_auditevent"):
         history = reverse("admin:revcred_gateway_history", args=[gateway.pk])

@@ -20,6 +20,7 @@ from revcred.time_zones import moment_text
 register = template.Library()
 
 MAX_WAITING_COUNTED = 1_000
+MAX_OPEN_GROUPS_COUNTED = 100  # of the quarantine: each takes a look-up in every partition
 MAX_REFUSED_FIGURES = 20  # on a page
 MAX_CLAIMS_PER_UPLOAD = 3  # that its page shows
 TODAY_FIELDS = ("accepted", "attributed", "quarantined", "rejected", "conflicting")
@@ -39,8 +40,12 @@ class TodayCounts:
     unfinished_claims: int
 
     @property
+    def open_groups_shown(self) -> int:
+        return min(self.open_groups, MAX_OPEN_GROUPS_COUNTED)
+
+    @property
     def are_groups_cut(self) -> bool:
-        return self.open_groups >= groups.MAX_GROUPS
+        return self.open_groups > MAX_OPEN_GROUPS_COUNTED
 
 
 @register.simple_tag
@@ -54,7 +59,7 @@ def today_counts() -> TodayCounts:
     return TodayCounts(
         **today,
         oldest_waiting=oldest,
-        open_groups=len(groups.find_groups()),
+        open_groups=groups.count_groups(MAX_OPEN_GROUPS_COUNTED + 1),
         unfinished_claims=Claim.objects.open().count(),
     )
 

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from metering import customer_calls
 from metering.admin import hubs
 from metering.admin.hubs import hub_of
 from metering.models import QuarantineReason
@@ -137,6 +138,32 @@ def test_people_products_and_gateways_have_hubs_too(admin_client, admin_user, cu
     assert [(owner, call) for _, owner, _, call, _ in latest] == [("Acme", "/maps")] * 2
     # Others have none.
     assert hub_of(customer.subscriptions.get(), admin_user) is None
+
+
+def test_of_many_credentials_and_subscriptions_the_newest_are_counted(
+    admin_user, customer, monkeypatch
+):
+    monkeypatch.setattr(hubs, "MAX_CREDENTIALS_COUNTED", 1)
+    monkeypatch.setattr(hubs, "MAX_CREDENTIALS_READ", 1)
+    monkeypatch.setattr(hubs, "MAX_SUBSCRIPTIONS_COUNTED", 1)
+
+    figures = figures_of(customer, admin_user)
+    assert figures["Suspended credentials, of the newest 1"] == "1"
+    title = "Credentials, the last used first, of the newest 1 credentials"
+    ((name, *_),) = table_of(customer, admin_user, title).rows
+    assert "Second" in name
+    product = customer.subscriptions.get().product
+    assert figures_of(product, admin_user)["Active subscriptions, of the newest 1"] == "1"
+
+
+def test_a_call_that_takes_long_to_find_does_not_keep_the_page(customer, admin_user, monkeypatch):
+    monkeypatch.setattr(customer_calls, "SEARCH_LIMIT_MILLISECONDS", 1)
+    slow = customer_calls.LIST_COUNTED.replace("WHERE", "WHERE pg_sleep(1) IS NOT NULL AND", 1)
+    monkeypatch.setattr(customer_calls, "LIST_COUNTED", slow)
+
+    table = table_of(customer, admin_user, "Latest calls")
+
+    assert (table.rows, table.nothing) == ([], "They were not found in time. The list has them.")
 
 
 def test_what_is_not_found_quickly_does_not_keep_the_page(customer, monkeypatch):
