@@ -1,8 +1,11 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 
+from metering.admin import most_calls
 from metering.admin.filters import (
     CredentialFilter,
     ElementOfUsageFilter,
@@ -48,6 +51,16 @@ class UsageAdmin(ReadOnlyModelAdmin):
         "sum",
     )
     readonly_fields = fields
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self._most_calls)
+        own = [path("most-calls/", page, name="metering_usage_most-calls")]
+        return own + super().get_urls()
+
+    def _most_calls(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return most_calls.most_calls_page(request, self.admin_site)
 
     @admin.display(description="quantity")
     def sum(self, usage: Usage) -> str:

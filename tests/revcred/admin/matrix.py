@@ -582,6 +582,7 @@ def cases(world: World) -> dict[str, list[Case]]:
             Case(said={"ids": Quarantined.objects.get(hint="2222").pk})
         ],
         "metering_quarantined_many-match": [Case(said={"ids": world.quarantined.pk})],
+        "metering_usage_most-calls": [Case()],
         "metering_transaction_what-if": [Case(said={"gateway": world.gateway.pk, "key": "a-key"})],
         "revcred_gateway_try": one("gateway"),
         "revcred_gateway_try-latest": one("gateway"),
