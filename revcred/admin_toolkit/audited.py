@@ -53,6 +53,10 @@ KEY_TYPED_MESSAGE = (
 SEARCH_FOUND_NOTHING_MESSAGE = (
     "Nothing was found. What you typed may be a key, so it is not kept in the address."
 )
+NO_MOMENT_MESSAGE = (
+    "“{title}” takes a day such as 2026-11-30, or a moment such as 2026-11-30 14:00. What you typed"
+    " is neither, so the list is not narrowed by it."
+)
 OLD_TAB_MESSAGE = (
     "Nothing has been saved, because this form was opened before that change. Below is your input:"
     " compare it with the history, then save again to overwrite the current values."
@@ -170,9 +174,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
                 or pasting.any_known_key(values)
             ):
                 del query[name]
-        for each in self._filters_of(request, MomentFilter):
-            if each.parameter_name in query:
-                query[each.parameter_name] = moment_for_address(str(query[each.parameter_name]))
+        self._take_moments(request, query)
         for name in self._fruitless_key_like_texts(request, query):
             del query[name]
             messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
@@ -186,6 +188,20 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         return HttpResponseRedirect(f"{address}?{query.urlencode()}" if query else address)
 
+    def _take_moments(self, request: HttpRequest, typed: QueryDict) -> None:
+        """Write moments as addresses have them, and leave out what is none."""
+        for each in self._filters_of(request, MomentFilter):
+            name = each.parameter_name
+            if name not in typed:
+                continue
+            moment = moment_for_address(str(typed[name]))
+            if moment is None:
+                del typed[name]
+                message = NO_MOMENT_MESSAGE.format(title=capfirst(each.title))
+                messages.warning(request, message)
+            else:
+                typed[name] = moment
+
     def _fruitless_key_like_texts(self, request: HttpRequest, typed: QueryDict) -> list[str]:
         """Return the filters whose text may be a key that nobody knows, and is that of no row."""
         filters = self._filters_of(request, TextFilter)
@@ -193,7 +209,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
         return [
             each.parameter_name
             for each in filters
-            if pasting.looks_like_key(text := typed.get(each.parameter_name, ""))
+            if _has_key_like_word(text := typed.get(each.parameter_name, ""))
             # A path is longer than a name, and in one piece, too.
             and not text.startswith("/")
             and not each(request, {each.parameter_name: [text]}, self.model, self).finds_any(rows)
@@ -436,6 +452,11 @@ class ReadOnlyModelAdmin(AuditedModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _has_key_like_word(text: str) -> bool:
+    """Return True if a word of the text may be a key, as where a name was pasted along with it."""
+    return any(map(pasting.looks_like_key, text.split()))
 
 
 def protected_relations(obj: models.Model) -> list[str]:

@@ -196,12 +196,15 @@ class MomentFilter(FieldFilter):
         return queryset.filter(**{self.lookup: moment})
 
 
-def moment_for_address(typed: str) -> str:
-    """Return what an address has of a moment that was typed in the page's zone."""
+def moment_for_address(typed: str) -> str | None:
+    """Return what an address has of a moment that was typed in the page's zone; None if it is none.
+
+    What is no moment may be anything, also a key, and so must not get into an address.
+    """
     zone = timezone.get_current_timezone()
     moment = parse_moment_in_address(typed, zone)
     if moment is None or timezone.get_current_timezone_name() == "UTC":
-        return typed
+        return None if moment is None else typed
     return f"{moment:%Y-%m-%d %H:%M}" if moment.time() != time.min else f"{moment:%Y-%m-%d}"
 
 

@@ -126,12 +126,27 @@ def test_what_may_be_a_key_that_nobody_knows_gets_into_no_address(admin_client):
     a_credential(tags=["production-eu-west-1-partner"])
     search = reverse("admin:revcred_credential_search")
 
-    for text in ("sk_live_5f2b8c1e9d0000", "production-eu-west-1-unknown"):
+    for text in (
+        *("sk_live_5f2b8c1e9d0000", "production-eu-west-1-unknown"),
+        "Acme's sk_live_5f2b8c1e9d0000",
+    ):
         response = admin_client.post(search, {"tag": text, "state": "active"})
         assert response.url.endswith("?state=active")
     # That of a row is none.
     response = admin_client.post(search, {"tag": "production-eu-west-1-partner"})
     assert response.url.endswith("?tag=production-eu-west-1-partner")
+
+
+@pytest.mark.parametrize("typed", ["sk_live_5f2b8c1e9d0000", "k3y", "yesterday"])
+def test_what_is_no_moment_gets_into_no_address(admin_client, typed):
+    search = reverse("admin:revcred_credential_search")
+
+    response = admin_client.post(search, {"unused_since": typed, "state": "active"}, follow=True)
+
+    assert response.redirect_chain[-1][0].endswith("/credential/?state=active")
+    page = response.content.decode()
+    assert "“Unused since” takes a day such as 2026-11-30" in page
+    assert typed not in page
 
 
 def test_a_filter_that_takes_too_long_finds_nothing(admin_client, monkeypatch):
