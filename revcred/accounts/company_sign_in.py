@@ -9,6 +9,7 @@ there, confirms who asks before keys are revealed, for people who have no passwo
 import logging
 import re
 import time
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext, gettext_lazy, gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
-from requests import RequestException
+from requests import RequestException, Response, Session
 
 from revcred.actions import company_sign_ins, sign_ins
 from revcred.actions.users import LoginActionError
@@ -47,11 +48,18 @@ AUTHENTICATION_METHOD = "socialaccount"  # as allauth names it in its records of
 CLOCK_LEEWAY_SECONDS = 30
 # Raised where a provider describes itself by something else than what is agreed.
 NOT_A_CONFIGURATION = (ValueError, KeyError, TypeError, AttributeError)
+MAX_ANSWER_BYTES = 1_000_000  # a configuration, a set of keys or a token has some thousands
+MAX_ANSWER_SECONDS = 10.0  # for the whole of it: allauth limits each wait only
+ANSWER_PART_BYTES = 65_536
 CONFIRMED_FOR = "confirmed_for"  # in the state of a round trip: whom it is to confirm
 SINCE = "since"
 SESSION_OVER_MESSAGE = gettext_noop(
     "Your company's sign-in no longer opens your login. Sign in another way."
 )
+
+
+class AnswerTooLarge(RequestException):
+    """A provider's answer is larger than any that is needed, or does not end."""
 
 
 class CompanySignInAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
@@ -66,6 +74,12 @@ class CompanySignInAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             return []
         company = CompanySignIn.objects.filter(customer=int(found[1])).first()
         return [_app_of(company)] if company else []
+
+    def get_requests_session(self) -> Session:
+        """Return a session that reads no more of an answer than there can be use for."""
+        session: Session = super().get_requests_session()
+        session.hooks["response"].append(_read_limited)
+        return session
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return False
@@ -105,6 +119,19 @@ class CompanySignInAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         raise ImmediateHttpResponse(
             _rejected(request, gettext("Your company's sign-in did not finish. Try again."))
         )
+
+
+def _read_limited(response: Response, *_: Any, **__: Any) -> None:
+    """Read the answer, before `requests` would read all of it. Raises AnswerTooLarge."""
+    ends_at = time.monotonic() + MAX_ANSWER_SECONDS
+    content = BytesIO()
+    while part := response.raw.read1(ANSWER_PART_BYTES, decode_content=True):
+        content.write(part)
+        if content.tell() > MAX_ANSWER_BYTES or time.monotonic() > ends_at:
+            response.close()
+            raise AnswerTooLarge
+    content.seek(0)
+    response.raw = content
 
 
 class CompanySessionMiddleware:

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
@@ -184,6 +187,39 @@ def test_a_session_ends_once_the_provider_may_not_open_the_login(client, ada, co
         assert "no longer opens your login" in text_of(asked)
         undo()
         assert client.get(HOME).status_code == 302  # it does not come back
+
+
+class Endless(BaseHTTPRequestHandler):
+    """A provider whose answers do not end."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 65_536)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end(client, ada, company):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        company_sign_ins.set_company_sign_in(
+            customer=company.customer,
+            issuer=f"http://127.0.0.1:{server.server_port}",
+            client_id=CLIENT,
+            client_secret=SECRET,
+            by=factories.an_admin(),
+        )
+
+        answer = client.post(COMPANY, {"email": ada.email})
+        server.shutdown()
+
+    assert answer.status_code == 502
+    assert "cannot be reached" in text_of(answer)
 
 
 def test_an_answer_for_no_company_is_not_found(client, db):
