@@ -239,6 +239,9 @@ def _hidden_inputs(request: HttpRequest, conceal: Sequence[str]) -> list[tuple[s
         elif values[-1]:
             sealed = carrying.seal_for_page(text=values[-1], user=user, page=request.path)
             carried.append((f"{SEALED_PREFIX}{name}", sealed))
+        else:
+            # Browsers send empty fields, too: without it the confirmation would be of another form.
+            carried.append((name, ""))
     return carried
 
 
