@@ -57,6 +57,7 @@ from revcred.models import (
 )
 from revcred.models.credentials import CredentialQuerySet
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.public_ids import FingerprintOfPublicId
 from revcred.time_zones import day_text, moment_text
 
 MAX_ROWS = 8  # of a table
@@ -234,7 +235,13 @@ def _events_about(
 
 def _waiting_table(credentials: NewestCredentials) -> Table:
     """Return what waits under keys of these credentials, and why."""
-    waiting = Quarantined.objects.filter(released_at=None).of_credentials(credentials.rows)
+    keys = ExternalKey.objects.filter(credential__in=credentials.ids).order_by()
+    public_ids = credentials.rows.order_by().values_list(FingerprintOfPublicId("public_id"))
+    # As values: for a subquery PostgreSQL may read the whole quarantine.
+    found_by = keys.values_list("fingerprint").union(public_ids, all=True)
+    fingerprints = {fingerprint for (fingerprint,) in found_by}
+    under_them = Quarantined.objects.filter(released_at=None, fingerprint__in=fingerprints)
+    waiting = under_them.of_credentials(credentials.rows)
     found = Counter(
         waiting.order_by().values_list("reason", "gateway", "fingerprint", "hint")[
             :MAX_WAITING_READ

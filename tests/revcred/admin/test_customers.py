@@ -108,12 +108,12 @@ def test_a_page_with_members_asks_nothing_per_member(admin_client, django_assert
     a_subscriber(customer)
     admin_client.get(url)
     # With its hub, which asks the same for each customer.
-    with django_assert_num_queries(25):
+    with django_assert_num_queries(23):
         admin_client.get(url)
     a_subscriber(customer)
     a_subscriber(customer)
 
-    with django_assert_num_queries(25):
+    with django_assert_num_queries(23):
         admin_client.get(url)
 
 
