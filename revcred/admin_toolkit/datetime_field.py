@@ -6,6 +6,8 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from revcred.admin_toolkit.generic import ModelForm
 
@@ -18,6 +20,11 @@ class MomentInput(forms.DateTimeInput):
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs={"step": "1"} | (attrs or {}), format="%Y-%m-%dT%H:%M:%S")
+
+    def render(self, *args: Any, **kwargs: Any) -> SafeString:
+        """Return the input with the name of the zone that its digits are of."""
+        zone = timezone.get_current_timezone_name()
+        return format_html('{} <span class="zone">{}</span>', super().render(*args, **kwargs), zone)
 
 
 class MomentField(forms.DateTimeField):
