@@ -53,6 +53,10 @@ KEY_TYPED_MESSAGE = (
 SEARCH_FOUND_NOTHING_MESSAGE = (
     "Nothing was found. What you typed may be a key, so it is not kept in the address."
 )
+FILTER_FOUND_NOTHING_MESSAGE = (
+    "No row has the “{title}” that you typed, so the list is not narrowed by it. It may be a"
+    " key, and is not kept in the address."
+)
 NO_MOMENT_MESSAGE = (
     "“{title}” takes a day such as 2026-11-30, or a moment such as 2026-11-30 14:00. What you typed"
     " is neither, so the list is not narrowed by it."
@@ -175,9 +179,10 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
             ):
                 del query[name]
         self._take_moments(request, query)
-        for name in self._fruitless_key_like_texts(request, query):
-            del query[name]
-            messages.warning(request, SEARCH_FOUND_NOTHING_MESSAGE)
+        for each in self._fruitless_key_like_filters(request, query):
+            del query[each.parameter_name]
+            message = FILTER_FOUND_NOTHING_MESSAGE.format(title=capfirst(each.title))
+            messages.warning(request, message)
         term = request.POST.get("q", "").replace("\0", "").strip()
         if pasting.is_known_key(term):
             messages.warning(request, KEY_TYPED_MESSAGE)
@@ -202,12 +207,12 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
             else:
                 typed[name] = moment
 
-    def _fruitless_key_like_texts(self, request: HttpRequest, typed: QueryDict) -> list[str]:
+    def _fruitless_key_like_filters(self, request: HttpRequest, typed: QueryDict) -> list[Any]:
         """Return the filters whose text may be a key that nobody knows, and is that of no row."""
         filters = self._filters_of(request, TextFilter)
         rows = self.model._base_manager.all()
         return [
-            each.parameter_name
+            each
             for each in filters
             if _has_key_like_word(text := typed.get(each.parameter_name, ""))
             # A path is longer than a name, and in one piece, too.
