@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test import Client
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -39,6 +40,26 @@ def chromium(_running_chromium):
     yield _running_chromium
     for context in _running_chromium.contexts:
         context.close()
+
+
+@pytest.fixture
+def open_as(chromium, live_server):
+    """Open a context in which a user has signed in."""
+
+    def open_as(user, **how):
+        signed_in = Client()
+        signed_in.force_login(user)
+        context = chromium.new_context(base_url=live_server.url, **how)
+        context.set_default_timeout(20_000)
+        context.add_cookies(
+            [
+                {"name": name, "value": each.value, "url": live_server.url}
+                for name, each in signed_in.cookies.items()
+            ]
+        )
+        return context.new_page()
+
+    return open_as
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import expect
 
@@ -35,26 +34,6 @@ def owner(live_server):
         *[factories.a_call(KEY) for _ in range(3)], factories.a_call("of-nobody-Y3z4")
     )
     return owner
-
-
-@pytest.fixture
-def open_as(chromium, live_server):
-    """Open a context in which a user has signed in."""
-
-    def open_as(user, **how):
-        signed_in = Client()
-        signed_in.force_login(user)
-        context = chromium.new_context(base_url=live_server.url, **how)
-        context.set_default_timeout(20_000)
-        context.add_cookies(
-            [
-                {"name": name, "value": each.value, "url": live_server.url}
-                for name, each in signed_in.cookies.items()
-            ]
-        )
-        return context.new_page()
-
-    return open_as
 
 
 def too_wide(page, addresses):
