@@ -1,8 +1,7 @@
 """Takes a picture of every page of the storefront, from a running `make run`, and asks axe.
 
 `make pictures ARGS=folder`: at 360, 768 and 1440 pixels, in both themes, and in some states. The
-pictures are not kept in git: they are to be looked at. CHROMIUM names the browser, AXE the file
-`axe.min.js` of the package axe-core; without it nothing is asked.
+pictures are not kept in git: they are to be looked at. CHROMIUM names the browser.
 """
 
 import json
@@ -12,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -98,10 +98,7 @@ def take(page: Page, folder: Path, name: str, address: str, state: State | None)
 
 
 def violations(page: Page) -> list[str]:
-    if "AXE" not in os.environ:
-        return []
-    page.evaluate(Path(os.environ["AXE"]).read_text())
-    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    found = Axe().run(page).response["violations"]
     return [f"{each['id']} {each['nodes'][0]['target']}" for each in found]
 
 

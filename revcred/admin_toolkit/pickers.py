@@ -50,6 +50,11 @@ class PickerSelect(NumericIdsMixin, AutocompleteSelect):
 class PickerSelectMultiple(NumericIdsMixin, AutocompleteSelectMultiple):
     """A picker of several rows."""
 
+    def build_attrs(self, base_attrs: Any, extra_attrs: Any = None) -> dict[str, Any]:
+        """Leave away the button for all rows: each has its own, and it would be no list's item."""
+        attrs = super().build_attrs(base_attrs, extra_attrs)
+        return attrs | {"data-allow-clear": "false"}
+
 
 class PickersMixin:
     """Makes `autocomplete_fields` of an admin or inline such pickers."""

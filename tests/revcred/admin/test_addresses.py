@@ -7,9 +7,9 @@ from django.utils.http import urlencode
 
 from metering.admin import groups
 from revcred.models import AuditEvent, Credential, Customer, Subscription
+from tests.every_list import one_more
 from tests.factories import a_customer
 from tests.lengths import mostly_long
-from tests.revcred.admin.test_pages import one_more
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

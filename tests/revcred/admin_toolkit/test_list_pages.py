@@ -11,8 +11,9 @@ from python_calamine import CalamineWorkbook
 from revcred.admin_toolkit import list_pages
 from revcred.admin_toolkit.list_pages import cell_text
 from revcred.models import AuditEvent, SavedView
+from tests.every_list import one_more
 from tests.factories import a_credential, a_customer, a_subscription, a_user
-from tests.revcred.admin.test_pages import LISTS, one_more
+from tests.revcred.admin.test_pages import LISTS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
