@@ -28,11 +28,14 @@ STEP = 30  # seconds that a code lasts
 
 
 class App:
-    """An authenticator app. Each code is shown once, so that none is used a second time."""
+    """An authenticator app. Each code is shown once, so that none is used a second time.
+
+    It begins with the present step: the one before may have gone by until the code arrives.
+    """
 
     def __init__(self, secret: str) -> None:
         self.secret = secret
-        self.steps = count(-1)
+        self.steps = count()
 
     def code(self, steps: int | None = None) -> str:
         steps = next(self.steps) if steps is None else steps
