@@ -71,6 +71,14 @@ def _explain_group(group: QuarantineGroup) -> SafeString:
 def _explain_unknown_key(group: QuarantineGroup) -> SafeString:
     if not group.owner:
         return format_html("No credential has the key {}.", _key_in_words(group))
+    # Somebody has assigned it since, perhaps just now.
+    if not group.owner.but_for:
+        return _belongs_to(
+            group,
+            group.owner,
+            ". It was unknown when these calls came in. Those that were made since it counts there"
+            " are being matched again.",
+        )
     return format_html(
         "No credential has the key {}. It differs from a key of {} of {} only by {}.",
         _key_in_words(group),

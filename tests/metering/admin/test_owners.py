@@ -110,6 +110,19 @@ def test_like_a_known_key_but_for(admin_client, credential):
     assert not Transaction.objects.exists()
 
 
+def test_a_key_that_was_assigned_since_is_said_to_belong_to_its_credential(
+    admin_client, credential
+):
+    alias = "a-key-of-nobody-at-all"
+    factories.settled(factories.a_call(alias))
+    factories.credentials.add_alias(credential=credential, alias=alias, by=None)
+
+    (group,) = admin_client.get(LIST).context["groups"]
+
+    said = strip_tags(group.explanation)
+    assert said.startswith("Key …-all belongs to Backend of Acme. It was unknown when")
+
+
 def test_an_unknown_key_is_nobodys(admin_client, credential):
     factories.settled(factories.a_call("a-key-of-nobody-at-all"), factories.a_call())
 
