@@ -28,8 +28,11 @@ def _forget_derived_keys() -> None:
 
 
 @pytest.fixture
-def ring(settings: Any) -> Iterator[Callable[..., None]]:
+def ring(settings: Any, db: None) -> Iterator[Callable[..., None]]:
     """Exchanges the ring: `ring("new", "old")`."""
+    # A thread that keeps fingerprints fresh commits the check beside the transaction of its test.
+    with owner_cursor() as cursor:
+        cursor.execute("DELETE FROM revcred_keyringcheck")
 
     def exchange(*keys: str) -> None:
         settings.FERNET_KEYS = list(keys)
@@ -38,16 +41,6 @@ def ring(settings: Any) -> Iterator[Callable[..., None]]:
     exchange("first")
     yield exchange
     _forget_derived_keys()
-
-
-@pytest.fixture
-def no_keyring_check(db: None) -> None:
-    """Begin with a database in which no ring has left its check.
-
-    A process that another test started may have written it after that test had ended.
-    """
-    with owner_cursor() as cursor:
-        cursor.execute("DELETE FROM revcred_keyringcheck")
 
 
 @pytest.fixture

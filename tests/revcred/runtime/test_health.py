@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from tests.owner import owner_cursor
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring", "no_keyring_check")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
 
 def away(*_):

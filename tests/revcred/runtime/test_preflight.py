@@ -17,7 +17,7 @@ from revcred.models import KeyringCheck
 from revcred.runtime import preflight
 from tests.owner import owner_cursor
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring", "no_keyring_check")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("ring")]
 
 ROOT = Path(__file__).parents[3]
 LONG_KEY = "a-key-of-more-than-thirty-two-bytes"
@@ -253,7 +253,7 @@ def test_elsewhere_a_short_key_will_do(settings):
 
 
 @pytest.fixture
-def another_ring(no_keyring_check, ring):
+def another_ring(ring):
     KeyringCheck.matches()
     ring("second")
 
