@@ -146,24 +146,28 @@ def _state_figures(credentials: QuerySet[Credential], **query: Any) -> Iterator[
     counts = newest.aggregate(
         **{each.value: Count("pk", filter=Q(state=each.value)) for each in states}
     )
-    is_cut = sum(counts.values()) >= MAX_CREDENTIALS_COUNTED
-    among = f", of the newest {MAX_CREDENTIALS_COUNTED:,}" if is_cut else ""
+    among = _of_newest(sum(counts.values()), MAX_CREDENTIALS_COUNTED)
     for each in states:
         if counts[each.value] or each == states.ACTIVE:
             label = f"{each.label} credentials{among}"
             yield _figure(label, counts[each.value], _list_url(Credential, state=each, **query))
 
 
-@dataclass(frozen=True, kw_only=True)
+def _of_newest(found: int, most: int) -> str:
+    """Return the words that older rows may be left out, where as many as are read were found."""
+    return f", of the newest {most:,}" if found >= most else ""
+
+
+@dataclass(frozen=True)
 class NewestCredentials:
-    """The newest credentials of somebody. `is_cut`: there may be older ones."""
+    """The newest credentials of somebody."""
 
     ids: Sequence[int]
-    is_cut: bool
 
     @property
     def in_words(self) -> str:
-        return f", of the newest {MAX_CREDENTIALS_READ:,} credentials" if self.is_cut else ""
+        among = _of_newest(len(self.ids), MAX_CREDENTIALS_READ)
+        return f"{among} credentials" if among else ""
 
     @property
     def rows(self) -> CredentialQuerySet:
@@ -172,8 +176,7 @@ class NewestCredentials:
 
 def _newest_of(credentials: QuerySet[Credential]) -> NewestCredentials:
     latest = credentials.order_by("-pk").values_list("pk", flat=True)
-    ids = list(latest[:MAX_CREDENTIALS_READ])
-    return NewestCredentials(ids=ids, is_cut=len(ids) >= MAX_CREDENTIALS_READ)
+    return NewestCredentials(list(latest[:MAX_CREDENTIALS_READ]))
 
 
 def _credentials_table(credentials: NewestCredentials, url: str) -> Table:
@@ -448,8 +451,7 @@ def _product_hub(product: Product, user: User) -> Iterator[Figure | Table]:
             ended=Count("pk", Q(active_until__lte=now)),
             later=Count("pk", Q(active_from__gt=now)),
         )
-        is_cut = sum(counts.values()) >= MAX_SUBSCRIPTIONS_COUNTED
-        among = f", of the newest {MAX_SUBSCRIPTIONS_COUNTED:,}" if is_cut else ""
+        among = _of_newest(sum(counts.values()), MAX_SUBSCRIPTIONS_COUNTED)
         labels = {"active": "Active", "ended": "Ended", "later": "Later"}
         for state, label in labels.items():
             url = _list_url(Subscription, state=state, **mine)

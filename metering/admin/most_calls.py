@@ -73,6 +73,7 @@ def most_calls_page(request: HttpRequest, site: Any) -> HttpResponse:
     if party in HAVE_CUSTOMER:
         rows = rows.select_related("customer")
     found = rows.in_bulk(ranking.calls)
+    most = max(ranking.calls.values(), default=0)
     sees_pages = user.has_perm(f"revcred.view_{party}")
     usage = reverse("admin:metering_usage_changelist")
     first_hour = f"{since:%Y-%m-%d %H:%M}"
@@ -89,7 +90,7 @@ def most_calls_page(request: HttpRequest, site: Any) -> HttpResponse:
                 "name": link_to(row) if sees_pages else str(row),
                 "customer": getattr(row, "customer", None),
                 "calls": ranking.calls[pk],
-                "share": round(100 * ranking.calls[pk] / max(ranking.calls.values())),
+                "share": round(100 * ranking.calls[pk] / most),
                 "usage": f"{usage}?{urlencode({party: str(pk), 'since': first_hour})}",
             }
             for pk in ranking.calls
