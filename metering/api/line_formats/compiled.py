@@ -70,6 +70,9 @@ class CompiledFormat:
             if pointers
         ]
         self._facts = _fact_getters(definition)
+        self._path_and_status = [
+            get for column, get, _ in self._facts if column in ("path", "status")
+        ]
         self._latencies = [
             (_getter((pointer,)), DURATION_UNITS.get(pointer.unit, 1.0))
             for pointer in typed(definition.latency_ms)
@@ -163,15 +166,10 @@ class CompiledFormat:
         What a gateway logs beside its calls has no two of them.
         """
         own_id, _ = self.id_in(record)
-        facts_by_column = {column: get for column, get, _ in self._facts}
         found = [
             own_id is not None,
             any(each is not None for each in self.keys_in(record)),
-            *(
-                facts_by_column[column](record) is not None
-                for column in ("path", "status")
-                if column in facts_by_column
-            ),
+            *(get(record) is not None for get in self._path_and_status),
         ]
         return sum(found) > 1
 

@@ -80,9 +80,24 @@ class OtlpRejected(ErrorRecord, rename="camel", kw_only=True):
     partial_success: PartialSuccess
 
 
-ANSWERS = {200: json_schema_of(OtlpAnswer), (200, PROTOBUF_MEDIA_TYPE): BINARY_SCHEMA}
-ERROR_STATUSES = (400, 401, 403, 413, 415, 429, 503)
 MAX_REJECTIONS_IN_ANSWER = 10  # a batch may have a thousand
+
+
+def _documentation(
+    *, name: str, summary: str, description: str, body: type[msgspec.Struct]
+) -> DoorDocumentation:
+    return DoorDocumentation(
+        name=name,
+        summary=summary,
+        description=description,
+        tag=V2_TAG,
+        request={
+            "application/json": json_schema_of(body),
+            PROTOBUF_MEDIA_TYPE: BINARY_SCHEMA,
+        },
+        answers={200: json_schema_of(OtlpAnswer), (200, PROTOBUF_MEDIA_TYPE): BINARY_SCHEMA},
+        error=ERROR_RECORD_SCHEMA,
+    )
 
 
 def is_protobuf(headers: Mapping[str, str]) -> bool:
@@ -151,7 +166,7 @@ class OtlpLogsDialect(OtlpDialect):
     """Log records: of programs that report usage, and of gateways that log calls."""
 
     signal = LOGS
-    documented = DoorDocumentation(
+    documented = _documentation(
         name="revenium_v2_otlp_logs",
         summary="Log records over OTLP/HTTP",
         description=(
@@ -162,14 +177,7 @@ class OtlpLogsDialect(OtlpDialect):
             "format, as at `/v1/lines`. The answer's `partialSuccess` says which records were "
             "rejected, and why; it is 400 if all of them were. Also at `/v1/logs`."
         ),
-        tag=V2_TAG,
-        request={
-            "application/json": json_schema_of(DocumentedLogs),
-            PROTOBUF_MEDIA_TYPE: BINARY_SCHEMA,
-        },
-        answers=ANSWERS,
-        errors=ERROR_STATUSES,
-        error=ERROR_RECORD_SCHEMA,
+        body=DocumentedLogs,
     )
 
     def read_records(
@@ -195,7 +203,7 @@ class OtlpTracesDialect(OtlpDialect):
     """Spans. Those of requests to models are calls, all others are acknowledged."""
 
     signal = SPANS
-    documented = DoorDocumentation(
+    documented = _documentation(
         name="revenium_v2_otlp_traces",
         summary="Spans over OTLP/HTTP",
         description=(
@@ -204,14 +212,7 @@ class OtlpTracesDialect(OtlpDialect):
             "report as well, by the same `gen_ai.response.id`, is counted once. Attributes and "
             "answers are those of log records. Also at `/v1/traces`."
         ),
-        tag=V2_TAG,
-        request={
-            "application/json": json_schema_of(DocumentedTraces),
-            PROTOBUF_MEDIA_TYPE: BINARY_SCHEMA,
-        },
-        answers=ANSWERS,
-        errors=ERROR_STATUSES,
-        error=ERROR_RECORD_SCHEMA,
+        body=DocumentedTraces,
     )
 
     def read_records(
