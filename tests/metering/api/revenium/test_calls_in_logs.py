@@ -17,6 +17,7 @@ from metering.api.revenium import labels
 from metering.api.revenium.ai import COST_FIELDS, AiCall, AiDialect
 from metering.api.revenium.calls_in_logs import USAGE_ATTRIBUTES, is_usage
 from metering.api.revenium.dialect import REVENIUM_FACT_READERS
+from metering.api.revenium.record_facts import DECIDING
 from metering.api.revenium.tools import ToolCall
 from metering.attribution.processing import process_waiting_deliveries
 from metering.models import Conflict, Delivery, IntakeStats, Quarantined, Transaction
@@ -334,9 +335,10 @@ def as_any_value(said):
 
 @settings(max_examples=200)
 @given(
-    # Usage that is no number rejects its record, so that nothing of it is kept at all.
+    # Usage that is no number rejects its record, as two different ids do, so that nothing of it is
+    # kept at all.
     st.dictionaries(
-        NAMES.filter(lambda name: name not in labels.LOG_LABELS and not is_usage(name)),
+        NAMES.filter(lambda name: name not in labels.LOG_LABELS | DECIDING and not is_usage(name)),
         TOLD,
         max_size=8,
     ),
