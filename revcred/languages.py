@@ -5,9 +5,10 @@ The administration, programs and what is kept are English.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.conf import settings
-from django.utils.translation import get_supported_language_variant
+from django.utils.translation import get_language, get_supported_language_variant, gettext
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 from revcred.appearance import appearance_cache
@@ -50,3 +51,12 @@ def mail_languages(addresses: Iterable[str]) -> dict[str, str]:
         for email, language, is_staff in logins
     }
     return dict.fromkeys(addresses, usual) | chosen
+
+
+def within_sentence(label: Any) -> str:
+    """Return a label, translated, as it stands in a sentence: English ones with a small letter.
+
+    Other languages may begin nouns with a capital, so their labels stay as they are.
+    """
+    text = gettext(str(label))
+    return text.lower() if (get_language() or "en") == "en" else text

@@ -13,9 +13,9 @@ from django.utils.translation import gettext, ngettext
 from metering.models.transactions import QuarantineReason
 from metering.verification.figures import RefusedFigure
 from revcred.actions.permitted_actions import permitted_actions_by_credential
+from revcred.languages import within_sentence
 from revcred.models import Credential, ExternalKey
 from revcred.models.credentials import CredentialQuerySet
-from revcred.templatetags.languages import within_sentence
 from storefront.formatting import plain_number, short_moment_with_zone, time_since
 from storefront.listings import (
     CredentialsShown,

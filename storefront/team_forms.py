@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext
 
 from revcred.actions import credentials, teams
+from revcred.languages import within_sentence
 from revcred.limits import LimitReached
 from revcred.models import Credential, Customer, Membership, Subscriber, User
 from revcred.models.names import MAX_NAME_CHARACTERS
-from revcred.templatetags.languages import within_sentence
 from storefront.action_forms import ActionForm, FieldErrors
 from storefront.formatting import plain_number
 

@@ -320,9 +320,10 @@ class BrowserLanguageMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not _is_translated(request):
+        if _is_for_programs(request) or request.path_info.startswith(reverse("admin:index")):
             return self.get_response(request)
         language = browser_language(request.headers.get("Accept-Language", ""))
+        request.browser_language = language  # type: ignore[attr-defined] # for what runs later
         with translation.override(language or settings.LANGUAGE_CODE):
             response = self.get_response(request)
         patch_vary_headers(response, ["Accept-Language"])
@@ -353,12 +354,6 @@ class PagePreferencesMiddleware:
 
 
 def _page_language(request: HttpRequest, chosen: str) -> str:
-    if not _is_translated(request):
-        return settings.LANGUAGE_CODE
-    asked = browser_language(request.headers.get("Accept-Language", ""))
-    return chosen or asked or installation_language()
-
-
-def _is_translated(request: HttpRequest) -> bool:
-    """Return True for pages of the storefront, and False for the administration and programs."""
-    return not (_is_for_programs(request) or request.path_info.startswith(reverse("admin:index")))
+    """Return the language of a page: English where no browser's language is looked at."""
+    asked: str | None = getattr(request, "browser_language", None)
+    return settings.LANGUAGE_CODE if asked is None else chosen or asked or installation_language()

@@ -11,9 +11,9 @@ from django.db.backends.utils import CursorWrapper
 from django.utils.translation import gettext, gettext_noop
 
 from revcred.actions.memberships import OPERATOR_NAME
+from revcred.languages import within_sentence
 from revcred.models import Membership, Upload, User
 from revcred.outbox import queue_mails
-from revcred.templatetags.languages import within_sentence
 from revcred.uploads.plans.plan import UNDONE_TABLE
 from revcred.uploads.staging import decode_json_column
 

@@ -7,9 +7,8 @@ from django.urls import reverse
 from django.utils import translation
 
 from revcred import outbox
-from revcred.languages import browser_language
+from revcred.languages import browser_language, within_sentence
 from revcred.models import Appearance, Membership, OutgoingMail
-from revcred.templatetags.languages import within_sentence
 from tests import factories
 
 pytestmark = pytest.mark.django_db
