@@ -141,13 +141,17 @@ pictures: .venv/.dev-installed ## every page of the storefront at three widths i
 
 # What is new stands in django.po with an empty text; a test names it.
 BABEL := $(HERE)/python -m babel.messages.frontend -q
-KEYWORDS := -k gettext_noop -k gettext_lazy -k npgettext_lazy:1c,2,3
+KEYWORDS := -k gettext_noop -k gettext_lazy -k ngettext_lazy:1,2 -k number_of:2,3 -k pgettext_lazy:1c,2 -k npgettext_lazy:1c,2,3
 
-translations: .venv/.dev-installed ## collects texts for locale/, and compiles what is translated there
-	@$(BABEL) extract -F deploy/babel.cfg $(KEYWORDS) --add-location file --sort-by-file -o .venv/messages.pot .
-	@$(BABEL) update -i .venv/messages.pot -d locale -D django --width 100 --no-fuzzy-matching \
-	  --ignore-obsolete --ignore-pot-creation-date
-	@$(BABEL) compile -d locale -D django
+# From where the texts stand into the catalogues of a folder, which are compiled.
+translate = $(BABEL) extract -F $(1) $(KEYWORDS) --add-location file --sort-by-file -o .venv/messages.pot . \
+	&& $(BABEL) update -i .venv/messages.pot -d $(2) -D django --width 100 --no-fuzzy-matching \
+	  --ignore-obsolete --ignore-pot-creation-date \
+	&& $(BABEL) compile -d $(2) -D django
+
+translations: .venv/.dev-installed ## collects texts into both catalogues, and compiles what is translated there
+	@$(call translate,deploy/babel.cfg,locale)
+	@$(call translate,deploy/babel-metering.cfg,metering/locale)
 
 export = $(UV) export -q --locked --format requirements-txt --no-header --no-annotate \
 	--no-emit-project $(2) -o requirements/$(1).txt

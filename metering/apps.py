@@ -21,8 +21,10 @@ class MeteringConfig(AppConfig):
         from metering.usage_lists.plan import UNDO_USAGE, USAGE_PLAN
         from revcred.metering_port import connect_metering
         from revcred.runtime.program_paths import accept_any_host, add_program_paths
+        from revcred.texts import translate_derived_names
         from revcred.uploads.plans import connect_usage_lists
 
+        translate_derived_names(self.get_models())
         connect_metering(Metering())
         connect_usage_lists(USAGE_PLAN, UNDO_USAGE)
         announce_doors(DOORS)

@@ -11,12 +11,13 @@ class RevcredConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_migrate
 
-        from revcred import fingerprint_rotation, roles
+        from revcred import fingerprint_rotation, roles, texts
         from revcred.accounts import (
             adapters,  # noqa: F401 - listens to who signs in and out
             second_factor,
         )
 
+        texts.translate_derived_names(self.get_models())
         fingerprint_rotation.begin_if_two_keys()
         second_factor.connect_factor_signals()
         post_migrate.connect(roles.sync_roles, sender=self)

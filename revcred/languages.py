@@ -1,7 +1,7 @@
-"""Languages of the storefront and of mails, and which one a reader gets.
+"""Languages of pages and of mails, and which one a reader gets.
 
 A person's own choice comes first, then what the browser asks for, then the installation's language.
-The administration, programs and what is kept are English.
+Answers to programs, logs and whatever is kept are English: see `revcred.texts`.
 """
 
 from collections.abc import Iterable
@@ -40,16 +40,12 @@ def known_language(code: str) -> str:
 def mail_languages(addresses: Iterable[str]) -> dict[str, str]:
     """Return the language of mails to each of these addresses, which are in lower case.
 
-    Staff get English: it is the language of the administration. Whoever has no login, or has chosen
-    no language, gets the installation's.
+    Whoever has no login, or has chosen no language, gets the installation's.
     """
     addresses = set(addresses)
     usual = installation_language()
-    logins = User.objects.filter(email__in=addresses).values_list("email", "language", "is_staff")
-    chosen = {
-        email: settings.LANGUAGE_CODE if is_staff else known_language(language) or usual
-        for email, language, is_staff in logins
-    }
+    logins = User.objects.filter(email__in=addresses).values_list("email", "language")
+    chosen = {email: known_language(language) or usual for email, language in logins}
     return dict.fromkeys(addresses, usual) | chosen
 
 

@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from django.db import connection
+from django.utils.translation import gettext
 
 from revcred.models import (
     Credential,
@@ -76,8 +77,16 @@ class ChargedTo:
     def __str__(self) -> str:
         if self.subscription_id is None:
             return f"quarantine ({self.reason})"
-        through = f", through “{self.credential}”" if self.credential else ""
-        return f"“{self.subscription}” of {self.customer}{through}"
+        through = (
+            gettext(", through “%(credential)s”") % {"credential": self.credential}
+            if self.credential
+            else ""
+        )
+        return gettext("“%(subscription)s” of %(customer)s%(through)s") % {
+            "subscription": self.subscription,
+            "customer": self.customer,
+            "through": through,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

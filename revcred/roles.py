@@ -12,91 +12,106 @@ from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Permission
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_noop
+
+from revcred.texts import gettext_lazy
 
 # Every right that a page or an action asks for. Django creates more permissions, which nothing
 # here asks for: they are not offered.
 RIGHTS_BY_AREA: Mapping[str, Mapping[str, str]] = {
-    "Customers and subscribers": {
-        "revcred.view_customer": "See customers",
-        "revcred.add_customer": "Add customers",
-        "revcred.change_customer": "Change and suspend customers",
-        "revcred.delete_customer": "Delete customers",
-        "revcred.view_subscriber": "See subscribers",
-        "revcred.add_subscriber": "Add subscribers",
-        "revcred.change_subscriber": "Change subscribers and their addresses",
-        "revcred.delete_subscriber": "Delete subscribers",
-        "revcred.invite_subscriber": "Invite subscribers",
-        "revcred.look_as_subscriber": "Look at the storefront as a subscriber does",
-        "revcred.erase_subscriber": "Erase people for good, and export what is held about them",
-        "revcred.view_membership": "See who is owner, member or viewer of a customer",
-        "revcred.add_membership": "Add memberships",
-        "revcred.change_membership": "Change roles of members",
-        "revcred.delete_membership": "Remove memberships",
+    gettext_noop("Customers and subscribers"): {
+        "revcred.view_customer": gettext_lazy("See customers"),
+        "revcred.add_customer": gettext_lazy("Add customers"),
+        "revcred.change_customer": gettext_lazy("Change and suspend customers"),
+        "revcred.delete_customer": gettext_lazy("Delete customers"),
+        "revcred.view_subscriber": gettext_lazy("See subscribers"),
+        "revcred.add_subscriber": gettext_lazy("Add subscribers"),
+        "revcred.change_subscriber": gettext_lazy("Change subscribers and their addresses"),
+        "revcred.delete_subscriber": gettext_lazy("Delete subscribers"),
+        "revcred.invite_subscriber": gettext_lazy("Invite subscribers"),
+        "revcred.look_as_subscriber": gettext_lazy("Look at the storefront as a subscriber does"),
+        "revcred.erase_subscriber": gettext_lazy(
+            "Erase people for good, and export what is held about them"
+        ),
+        "revcred.view_membership": gettext_lazy("See who is owner, member or viewer of a customer"),
+        "revcred.add_membership": gettext_lazy("Add memberships"),
+        "revcred.change_membership": gettext_lazy("Change roles of members"),
+        "revcred.delete_membership": gettext_lazy("Remove memberships"),
     },
-    "Products and sources": {
-        "revcred.view_appearance": "See what is set for the looks of the storefront",
-        "revcred.change_appearance": "Change name, logo, colours and texts of the storefront",
-        "revcred.view_product": "See products",
-        "revcred.add_product": "Add products",
-        "revcred.change_product": "Change products and their sources",
-        "revcred.delete_product": "Delete products",
-        "revcred.view_source": "See sources",
-        "revcred.add_source": "Add sources",
-        "revcred.change_source": "Change sources",
-        "revcred.delete_source": "Delete sources",
-        "revcred.view_pathrule": "See path rules",
-        "revcred.add_pathrule": "Add path rules",
-        "revcred.change_pathrule": "Change path rules",
-        "revcred.delete_pathrule": "Delete path rules",
+    gettext_noop("Products and sources"): {
+        "revcred.view_appearance": gettext_lazy("See what is set for the looks of the storefront"),
+        "revcred.change_appearance": gettext_lazy(
+            "Change name, logo, colours and texts of the storefront"
+        ),
+        "revcred.view_product": gettext_lazy("See products"),
+        "revcred.add_product": gettext_lazy("Add products"),
+        "revcred.change_product": gettext_lazy("Change products and their sources"),
+        "revcred.delete_product": gettext_lazy("Delete products"),
+        "revcred.view_source": gettext_lazy("See sources"),
+        "revcred.add_source": gettext_lazy("Add sources"),
+        "revcred.change_source": gettext_lazy("Change sources"),
+        "revcred.delete_source": gettext_lazy("Delete sources"),
+        "revcred.view_pathrule": gettext_lazy("See path rules"),
+        "revcred.add_pathrule": gettext_lazy("Add path rules"),
+        "revcred.change_pathrule": gettext_lazy("Change path rules"),
+        "revcred.delete_pathrule": gettext_lazy("Delete path rules"),
     },
-    "Subscriptions and credentials": {
-        "revcred.view_subscription": "See subscriptions",
-        "revcred.add_subscription": "Start subscriptions",
-        "revcred.change_subscription": "Change and end subscriptions",
-        "revcred.delete_subscription": "Delete subscriptions",
-        "revcred.view_credential": "See credentials, but never a key or secret",
-        "revcred.add_credential": "Issue credentials",
-        "revcred.change_credential": "Change, rotate, assign, suspend and revoke credentials",
-        "revcred.delete_credential": "Delete credentials",
-        "revcred.view_credentialrequest": "See requests of subscribers for credentials",
-        "revcred.change_credentialrequest": "Approve and reject requests for credentials",
+    gettext_noop("Subscriptions and credentials"): {
+        "revcred.view_subscription": gettext_lazy("See subscriptions"),
+        "revcred.add_subscription": gettext_lazy("Start subscriptions"),
+        "revcred.change_subscription": gettext_lazy("Change and end subscriptions"),
+        "revcred.delete_subscription": gettext_lazy("Delete subscriptions"),
+        "revcred.view_credential": gettext_lazy("See credentials, but never a key or secret"),
+        "revcred.add_credential": gettext_lazy("Issue credentials"),
+        "revcred.change_credential": gettext_lazy(
+            "Change, rotate, assign, suspend and revoke credentials"
+        ),
+        "revcred.delete_credential": gettext_lazy("Delete credentials"),
+        "revcred.view_credentialrequest": gettext_lazy(
+            "See requests of subscribers for credentials"
+        ),
+        "revcred.change_credentialrequest": gettext_lazy(
+            "Approve and reject requests for credentials"
+        ),
     },
-    "Uploads": {
-        "revcred.view_upload": "See uploads",
-        "revcred.add_upload": "Upload lists, and see what they would do",
-        "revcred.apply_upload": "Apply, cancel and undo uploads",
-        "revcred.upload_usage": "Count calls of uploaded lists, and take them back",
+    gettext_noop("Uploads"): {
+        "revcred.view_upload": gettext_lazy("See uploads"),
+        "revcred.add_upload": gettext_lazy("Upload lists, and see what they would do"),
+        "revcred.apply_upload": gettext_lazy("Apply, cancel and undo uploads"),
+        "revcred.upload_usage": gettext_lazy("Count calls of uploaded lists, and take them back"),
     },
-    "Metering": {
-        "revcred.view_gateway": "See gateways",
-        "revcred.add_gateway": "Add gateways",
-        "revcred.change_gateway": "Change gateways, issue and revoke their tokens",
-        "revcred.delete_gateway": "Delete gateways",
-        "metering.view_transaction": "See transactions and receipts",
-        "metering.view_usage": "See usage",
-        "metering.view_intakestats": "See traffic by gateway and hour",
-        "metering.view_quarantined": "See the quarantine",
-        "metering.change_quarantined": "Mark as reviewed, put back and match what waits in"
-        " quarantine, and choose when late calls count",
-        "metering.view_discoveredsource": "See discovered sources",
-        "metering.change_discoveredsource": "Add a discovered source",
-        "metering.view_conflict": "See conflicts",
-        "metering.view_rejection": "See rejected items, and why they were rejected",
-        "metering.view_delivery": "See waiting batches",
-        "metering.change_delivery": "Retry waiting batches",
-        "metering.view_claim": "See re-attribution",
+    gettext_noop("Metering"): {
+        "revcred.view_gateway": gettext_lazy("See gateways"),
+        "revcred.add_gateway": gettext_lazy("Add gateways"),
+        "revcred.change_gateway": gettext_lazy("Change gateways, issue and revoke their tokens"),
+        "revcred.delete_gateway": gettext_lazy("Delete gateways"),
+        "metering.view_transaction": gettext_lazy("See transactions and receipts"),
+        "metering.view_usage": gettext_lazy("See usage"),
+        "metering.view_intakestats": gettext_lazy("See traffic by gateway and hour"),
+        "metering.view_quarantined": gettext_lazy("See the quarantine"),
+        "metering.change_quarantined": gettext_lazy(
+            "Mark as reviewed, put back and match what waits in quarantine, and choose when late"
+            " calls count"
+        ),
+        "metering.view_discoveredsource": gettext_lazy("See discovered sources"),
+        "metering.change_discoveredsource": gettext_lazy("Add a discovered source"),
+        "metering.view_conflict": gettext_lazy("See conflicts"),
+        "metering.view_rejection": gettext_lazy("See rejected items, and why they were rejected"),
+        "metering.view_delivery": gettext_lazy("See waiting batches"),
+        "metering.change_delivery": gettext_lazy("Retry waiting batches"),
+        "metering.view_claim": gettext_lazy("See re-attribution"),
     },
-    "Access and audit": {
-        "revcred.view_user": "See users",
-        "revcred.add_user": "Add users",
-        "revcred.change_user": "Change users",
-        "revcred.delete_user": "Delete users",
-        "auth.view_group": "See roles and groups",
-        "revcred.view_usertoken": "See tokens of scripts",
-        "revcred.add_usertoken": "Issue tokens for scripts of one's own",
-        "revcred.change_usertoken": "Revoke tokens of scripts",
-        "revcred.view_outgoingmail": "See which mails were sent to whom",
-        "revcred.view_auditevent": "See the audit",
+    gettext_noop("Access and audit"): {
+        "revcred.view_user": gettext_lazy("See users"),
+        "revcred.add_user": gettext_lazy("Add users"),
+        "revcred.change_user": gettext_lazy("Change users"),
+        "revcred.delete_user": gettext_lazy("Delete users"),
+        "auth.view_group": gettext_lazy("See roles and groups"),
+        "revcred.view_usertoken": gettext_lazy("See tokens of scripts"),
+        "revcred.add_usertoken": gettext_lazy("Issue tokens for scripts of one's own"),
+        "revcred.change_usertoken": gettext_lazy("Revoke tokens of scripts"),
+        "revcred.view_outgoingmail": gettext_lazy("See which mails were sent to whom"),
+        "revcred.view_auditevent": gettext_lazy("See the audit"),
     },
 }
 RIGHT_LABELS: Mapping[str, str] = {
@@ -156,14 +171,18 @@ _OWN_TOKEN_RIGHTS = _rights_to("view", "add", "change", of=["revcred.usertoken"]
 READY_MADE_ROLES = (
     Role(
         "Support",
-        "Sees customers, subscriptions, credentials and their calls, invites subscribers, and looks"
-        " at the storefront as they do. Changes no address, no role and no key.",
+        gettext_lazy(
+            "Sees customers, subscriptions, credentials and their calls, invites subscribers, and"
+            " looks at the storefront as they do. Changes no address, no role and no key."
+        ),
         frozenset(_VIEW_WORK_RIGHTS | {"revcred.invite_subscriber", "revcred.look_as_subscriber"}),
     ),
     Role(
         "Credential manager",
-        "Issues, rotates, assigns, suspends and revokes credentials, finds out whose calls wait in"
-        " quarantine, and invites subscribers.",
+        gettext_lazy(
+            "Issues, rotates, assigns, suspends and revokes credentials, finds out whose calls"
+            " wait in quarantine, and invites subscribers."
+        ),
         frozenset(
             _VIEW_WORK_RIGHTS
             | _rights_to("add", "change", of=["revcred.credential"])
@@ -176,9 +195,11 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Importer",
-        "Uploads lists: adds and changes customers, subscribers, subscriptions and credentials, by"
-        " upload or by hand. New people become members or viewers, not owners. May issue tokens"
-        " for scripts.",
+        gettext_lazy(
+            "Uploads lists: adds and changes customers, subscribers, subscriptions and"
+            " credentials, by upload or by hand. New people become members or viewers, not owners."
+            " May issue tokens for scripts."
+        ),
         frozenset(
             _VIEW_WORK_RIGHTS
             | {"revcred.add_membership"}
@@ -193,13 +214,15 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Auditor",
-        "Sees everything, also users, uploads and the audit. Changes nothing.",
+        gettext_lazy("Sees everything, also users, uploads and the audit. Changes nothing."),
         frozenset(_VIEW_ALL_RIGHTS),
     ),
     Role(
         "Gateway operator",
-        "Adds and changes gateways, issues and revokes their tokens, adds discovered sources and"
-        " works through the quarantine.",
+        gettext_lazy(
+            "Adds and changes gateways, issues and revokes their tokens, adds discovered sources"
+            " and works through the quarantine."
+        ),
         frozenset(
             _VIEW_WORK_RIGHTS
             | _rights_to("add", "change", of=["revcred.gateway"])
@@ -212,8 +235,10 @@ READY_MADE_ROLES = (
     ),
     Role(
         "Administrator",
-        "Does everything except what only superusers do: assign roles and rights, and change"
-        " superusers and other administrators.",
+        gettext_lazy(
+            "Does everything except what only superusers do: assign roles and rights, and change"
+            " superusers and other administrators."
+        ),
         frozenset(RIGHT_LABELS),
     ),
 )

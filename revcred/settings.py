@@ -45,7 +45,7 @@ ROOT_URLCONF = "revcred.urls"
 WSGI_APPLICATION = "revcred.wsgi.application"
 AUTH_USER_MODEL = "revcred.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# Of the administration, of programs and of what is kept. Subscribers choose among LANGUAGES.
+# Of programs and of what is kept. People choose among LANGUAGES.
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LOCALE_PATHS = [BASE_DIR / "locale"]

@@ -50,6 +50,7 @@ account_urlpatterns = [
     path("company/<str:provider_id>/back/", callback, name="openid_connect_callback"),
     path("sessions/", pages.sessions_page, name="account_sessions"),
     path("preferences/", pages.preferences_page, name="account_time_zone"),
+    path("language/", pages.language_page, name="account_language"),
     path("here/<str:token>/", pages.known_device_page, name="account_known_device"),
     path("look/end/", looking.end_look_page, name="account_end_look"),
     path("address/known/", pages.resume_reveals_page, name="account_resume_reveals"),

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest
-from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext
+from django.utils.translation import gettext, gettext_noop, ngettext
 
 from revcred.actions import credentials, teams
 from revcred.languages import within_sentence
 from revcred.limits import LimitReached
 from revcred.models import Credential, Customer, Membership, Subscriber, User
 from revcred.models.names import MAX_NAME_CHARACTERS
+from revcred.texts import gettext_lazy
 from storefront.action_forms import ActionForm, FieldErrors
 from storefront.formatting import plain_number
 
@@ -58,8 +59,7 @@ TEAM_ERRORS: FieldErrors = {
 def role_choices() -> list[tuple[str, str]]:
     """Return the roles with what each means, in the language of the page."""
     return [
-        (role.value, f"{gettext(role.label)}: {gettext(means)}")
-        for role, means in ROLE_MEANINGS.items()
+        (role.value, f"{role.label}: {gettext(means)}") for role, means in ROLE_MEANINGS.items()
     ]
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from metering import failures
 from metering.admin.explanations import link_to
@@ -332,11 +333,11 @@ def _customer_hub(customer: Customer, user: User) -> Iterator[Figure | Table]:
         url = _list_url_of(
             "metering_usage", **mine, element=CALLS_ELEMENT, since=f"{month:%Y-%m-%d}"
         )
-        yield _figure("Calls this month", total, url)
+        yield _figure(gettext("Calls this month"), total, url)
     if user.has_perm("revcred.view_subscription"):
         yield Table(
             title="Subscriptions",
-            columns=("Name", "Product", "From", "Until", "Calls this month"),
+            columns=("Name", "Product", "From", "Until", gettext("Calls this month")),
             rows=[
                 (
                     *(link_to(each), link_to(each.product), each.active_from, each.active_until),
@@ -457,7 +458,7 @@ def _product_hub(product: Product, user: User) -> Iterator[Figure | Table]:
             url = _list_url(Subscription, state=state, **mine)
             yield _figure(f"{label} subscriptions{among}", counts[state], url)
     if user.has_perm("metering.view_usage"):
-        label = f"Calls in the last {RECENT_CALLS_DAYS} days"
+        label = gettext("Calls in the last %(days)s days") % {"days": RECENT_CALLS_DAYS}
         value = _recent_calls_in_words(product)
         since = f"{now - timedelta(days=RECENT_CALLS_DAYS):%Y-%m-%d}"
         url = _list_url_of("metering_usage", **mine, element=CALLS_ELEMENT, since=since)

@@ -21,7 +21,7 @@ from django.dispatch import receiver
 from django.forms import CharField, TextInput
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from revcred.accounts.devices import remember_device
 from revcred.accounts.hashers import HashersBusy
@@ -213,7 +213,7 @@ def _record_password_reset(request: HttpRequest, user: User, **_: Any) -> None:
     )
     end_all_sessions(user)
     # Whoever had the old password may have issued tokens with it.
-    revoke_all_tokens(user=user, by=user, because="your password was set by a link")
+    revoke_all_tokens(user=user, by=user, because=gettext_noop("your password was set by a link"))
 
 
 @receiver([signals.password_changed, signals.password_set])
@@ -225,4 +225,4 @@ def _record_password_change(request: HttpRequest, user: User, **_: Any) -> None:
     # They have ended with the old password; now they are no longer listed.
     own = Session.objects.of_key(request.session.session_key or "")
     Session.objects.filter(user=user).exclude(pk__in=own.values("pk")).delete()
-    revoke_all_tokens(user=user, by=user, because="your password was changed")
+    revoke_all_tokens(user=user, by=user, because=gettext_noop("your password was changed"))

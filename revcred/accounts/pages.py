@@ -11,6 +11,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.decorators import reauthentication_required
 from allauth.account.fields import PasswordField
 from allauth.account.forms import SetPasswordForm
+from allauth.account.utils import get_next_redirect_url
 from django import forms
 from django.conf import settings
 from django.contrib import messages
@@ -18,7 +19,7 @@ from django.contrib.auth.decorators import login_required
 from django.core import signing
 from django.db.models import QuerySet
 from django.db.transaction import atomic
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -26,7 +27,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from revcred.accounts import devices
 from revcred.actions import addresses, sessions, sign_ins, subscribers
@@ -304,9 +305,7 @@ class PreferencesForm(forms.ModelForm):  # type: ignore[type-arg]
             label=gettext("Language"),
             choices=[("", gettext("As the browser asks")), *settings.LANGUAGES],
             required=False,
-            help_text=gettext("The administration, and mails to those who work there, are English.")
-            if self.instance.is_staff
-            else gettext("Of pages, and of mails to you."),
+            help_text=gettext("Of pages, and of mails to you."),
         )
         names = [(name, name.replace("_", " ")) for name in time_zone_names()]
         self.fields["time_zone"] = forms.ChoiceField(
@@ -338,6 +337,19 @@ def preferences_page(request: HttpRequest) -> HttpResponse:
         return redirect("account_time_zone")
     context = {"form": form, "now": timezone.now()}
     return render(request, "account/preferences.html", context)
+
+
+@require_POST
+@login_required
+def language_page(request: HttpRequest) -> HttpResponse:
+    """Set the language by one button, such as that of the administration, and lead back."""
+    user: Any = request.user
+    language = known_language(request.POST.get("language", ""))
+    if not language:
+        return HttpResponseBadRequest(gettext("There is no such language."))
+    user.language = language
+    user.save(update_fields=["language"])
+    return redirect(get_next_redirect_url(request) or "account_time_zone")
 
 
 def _render_unusable_link(request: HttpRequest, refusal: LoginActionError) -> HttpResponse:

@@ -20,6 +20,7 @@ from revcred.models import AddressChange, AuditEvent, AuditVerb, Customer, Subsc
 from revcred.models.sessions import end_all_sessions
 from revcred.models.users import ADDRESS_CHANGE_LIFETIME
 from revcred.outbox import absolute_url, notify_owners, queue_mail
+from revcred.texts import gettext_lazy
 
 # Salts of the signed links. With one salt for both, a link that stops a change could be turned into
 # one that confirms it.
@@ -30,15 +31,18 @@ STOP_TOKEN_SALT = "revcred.address.stop"  # noqa: S105 - no secret
 class AddressTaken(LoginActionError):
     """Another login or subscriber has the address."""
 
-    sentence = "Somebody else has this address. Every login and subscriber has one of its own."
+    sentence = gettext_lazy(
+        "Somebody else has this address. Every login and subscriber has one of its own."
+    )
 
 
 class MembershipRightRequired(LoginActionError):
     """Changing the address would pass memberships on, which takes the right to change them."""
 
-    sentence = (
-        "This subscriber belongs to a customer and has not accepted an invitation yet: whoever has"
-        " the address will. To change it you need the right to change memberships."
+    sentence = gettext_lazy(
+        "This subscriber belongs to a customer and has not accepted an invitation yet:"
+        " whoever has the address will. To change it you need the right to change"
+        " memberships."
     )
 
 

@@ -28,6 +28,7 @@ from revcred.models import (
 )
 from revcred.models.sessions import end_all_sessions
 from revcred.outbox import notify_owners, queue_mail
+from revcred.texts import gettext_lazy
 
 COMPANY_MAIL = "emails/company_sign_in"
 
@@ -35,27 +36,31 @@ COMPANY_MAIL = "emails/company_sign_in"
 class SuperuserRequired(LoginRankTooHigh):
     """Somebody else than a superuser tries to say where people sign in."""
 
-    sentence = "Only superusers say where a customer's people sign in."
+    sentence = gettext_lazy("Only superusers say where a customer's people sign in.")
 
 
 class DomainsRequired(LoginActionError):
     """The customer has no mail domains, which limit whom its provider may sign in."""
 
-    sentence = "Enter the customer's mail domains first: only addresses of these sign in there."
+    sentence = gettext_lazy(
+        "Enter the customer's mail domains first: only addresses of these sign in there."
+    )
 
 
 class IssuerNotSecure(LoginActionError):
     """The issuer's address is not one of HTTPS."""
 
-    sentence = "The address has to begin with https://, and has neither query nor user name."
+    sentence = gettext_lazy(
+        "The address has to begin with https://, and has neither query nor user name."
+    )
 
 
 class SecretRequired(LoginActionError):
     """The secret is missing, or was given to another issuer or client."""
 
-    sentence = (
-        "Enter the client's secret. The one that is kept is never sent to another issuer, nor used"
-        " for another client."
+    sentence = gettext_lazy(
+        "Enter the client's secret. The one that is kept is never sent to another issuer,"
+        " nor used for another client."
     )
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.actions import credentials
 from revcred.actions.constraints import raising_on_violation
@@ -50,7 +50,7 @@ class TooManyCredentials(Exception):
     """The customer has as many credentials for the product as it may have."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"No more than {limit}.")
+        super().__init__(gettext("No more than %(limit)s.") % {"limit": limit})
         self.limit = limit
 
 
@@ -58,7 +58,7 @@ class ExpiryRequired(Exception):
     """The product asks for an expiry, no later than `days` from now."""
 
     def __init__(self, days: int) -> None:
-        super().__init__(f"Within {days} days.")
+        super().__init__(gettext("Within %(days)s days.") % {"days": days})
         self.days = days
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred import tokens
 from revcred.actions import memberships, names, reveals
@@ -60,7 +61,7 @@ class KeyInUse(Exception):
     """
 
     def __init__(self, key: ExternalKey | None = None) -> None:
-        super().__init__("Another credential has this key in that period already.")
+        super().__init__(gettext("Another credential has this key in that period already."))
         self.key = key
 
 
@@ -72,10 +73,14 @@ class KeyOfRevokedCredential(Exception):
         self.credential = credential
 
     def __str__(self) -> str:
-        return (
-            f"This key belonged to “{self.credential}” of {self.credential.customer}, revoked on"
-            f" {self.credential.revoked_at:%Y-%m-%d}. Choose to use it again from now on."
-        )
+        return gettext(
+            "This key belonged to “%(credential)s” of %(customer)s, revoked on"
+            " %(revoked_at)s. Choose to use it again from now on."
+        ) % {
+            "credential": self.credential,
+            "customer": self.credential.customer,
+            "revoked_at": f"{self.credential.revoked_at:%Y-%m-%d}",
+        }
 
 
 class HoldersNotMembers(Exception):
@@ -83,7 +88,7 @@ class HoldersNotMembers(Exception):
 
     def __init__(self, people: list[Subscriber]) -> None:
         names = ", ".join(map(str, people))
-        super().__init__(f"Not members of this customer: {names}.")
+        super().__init__(gettext("Not members of this customer: %(names)s.") % {"names": names})
         self.people = people
 
 
@@ -103,7 +108,7 @@ class RotatedMeanwhile(Exception):
     """The credential has a newer key than the one that the person saw."""
 
     def __init__(self, key: ExternalKey) -> None:
-        super().__init__(f"The credential has a newer key: {key}.")
+        super().__init__(gettext("The credential has a newer key: %(key)s.") % {"key": key})
         self.key = key
 
 

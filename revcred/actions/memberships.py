@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.transaction import atomic
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Membership, Subscriber, User
 from revcred.outbox import notify_owners, queue_mail
@@ -127,7 +127,16 @@ def describe_new_member(subscriber: Subscriber, customer: Customer) -> str:
     # Whoever is added by mistake often has an address of another company.
     expected = {each.lower() for each in customer.email_domains}
     if expected and domain.lower() not in expected:
-        domain = f"{domain}, which is none of its own ({', '.join(sorted(expected))})"
+        domain = gettext("%(domain)s, which is none of its own (%(sorted)s)") % {
+            "domain": domain,
+            "sorted": ", ".join(sorted(expected)),
+        }
     others = other_customers(subscriber, customer)
-    belongs = f"belongs to {', '.join(others)}" if others else "belongs to no customer"
-    return f"{subscriber.email} becomes a member of {customer}: mail domain {domain}, {belongs}."
+    belongs = (
+        gettext("belongs to %(others)s") % {"others": ", ".join(others)}
+        if others
+        else gettext("belongs to no customer")
+    )
+    return gettext(
+        "%(email)s becomes a member of %(customer)s: mail domain %(domain)s, %(belongs)s."
+    ) % {"email": subscriber.email, "customer": customer, "domain": domain, "belongs": belongs}

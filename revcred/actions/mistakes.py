@@ -2,11 +2,13 @@
 
 from django.db.models import F
 from django.db.transaction import atomic
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.models import AuditEvent, AuditVerb, Credential, User
 from revcred.models.audit import to_audit_json
 from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
+from revcred.texts import number_of
 from revcred.time_zones import moment_with_zone
 
 # Columns as of `hooks.row_numbers_with_usage`.
@@ -36,14 +38,18 @@ def reason_to_keep(credential: Credential) -> str:
     """Return a sentence on calls that came with the credential, or nothing."""
     used = credential.keys.filter(use__isnull=False).order_by(F("use__last_used_at").desc()).first()
     if used and used.last_used_at:
-        return f"It was used last at {moment_with_zone(used.last_used_at)}. Revoke it instead."
+        return gettext("It was used last at %(moment)s. Revoke it instead.") % {
+            "moment": moment_with_zone(used.last_used_at)
+        }
     if hooks.row_numbers_with_usage(USAGE_QUERY.format(credential=credential.pk), most=1):
-        return "Calls were charged through it. Revoke it instead."
+        return gettext("Calls were charged through it. Revoke it instead.")
     rows = SELECT_FINGERPRINTS_OF_CREDENTIAL.format(credential=credential.pk)
     waiting = hooks.count_waiting_for(rows).transactions
     if waiting:
-        calls = "1 call" if waiting == 1 else f"{waiting:,} calls"
-        return f"In quarantine, {calls} came with it. Revoke it instead."
+        calls = number_of(waiting, "%(count)s call", "%(count)s calls")
+        return gettext("In quarantine, %(calls)s came with it. Revoke it instead.") % {
+            "calls": calls
+        }
     return ""
 
 

@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import Model, Q, QuerySet
 from django.db.transaction import atomic
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred.actions import users
 from revcred.actions.call_erasures import (
@@ -63,6 +64,7 @@ from revcred.personal_texts import (
     text_tables,
 )
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.texts import gettext_lazy
 
 ERASE_RIGHT = "revcred.erase_subscriber"
 COUNTING_SECONDS = 3.0  # for calls that name the person: more are counted when they are changed
@@ -96,13 +98,15 @@ DETAILS_NOT_EXPORTED = ("digest", "hint", "token", "undo")
 class ErasureRightRequired(LoginActionError):
     """A right is missing: to erase people and to export what is held about them."""
 
-    sentence = "You need the right to erase people and to export what is held about them."
+    sentence = gettext_lazy(
+        "You need the right to erase people and to export what is held about them."
+    )
 
 
 class SuperuserNotErased(LoginActionError):
     """A superuser keeps the login until the operator takes the rights away."""
 
-    sentence = (
+    sentence = gettext_lazy(
         "A superuser is not erased. Take the rights away first, on the server, with"
         " `manage.py revoke_superuser`."
     )
@@ -189,10 +193,10 @@ def check_erasable(*, person: Person, by: User) -> None:
     texts = _findable(_texts_of(person))
     if numbers := [upload.pk for upload in _unfinished_lists() if _may_name(upload, texts)]:
         uploads = ", ".join(f"#{number}" for number in numbers)
-        message = (
-            f"Uploads that may name this person are not finished: {uploads}. Apply or discard them"
-            " first."
-        )
+        message = gettext(
+            "Uploads that may name this person are not finished: %(uploads)s. Apply or"
+            " discard them first."
+        ) % {"uploads": uploads}
         raise ListsWithPeopleWaiting(message)
 
 

@@ -99,7 +99,7 @@ def reset_second_factor(*, user: User, by: User | None, reason: str) -> None:
     end_all_sessions(user)
     _record_factor_event(AuditVerb.FACTOR_RESET, user, by=by, reason=reason)
     _queue_factor_mail(user, "reset", by=by, reason=reason)
-    revoke_all_tokens(user=user, by=by, because="your second factor was reset")
+    revoke_all_tokens(user=user, by=by, because=gettext_noop("your second factor was reset"))
 
 
 # Stands for "whoever is signed in". None is taken: it means the operator.

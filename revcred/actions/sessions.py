@@ -1,6 +1,7 @@
 """Actions that end sessions: by oneself, and by whoever may change the login."""
 
 from django.db.transaction import atomic
+from django.utils.translation import gettext_noop
 
 from revcred.actions import users
 from revcred.actions.token_revocation import revoke_all_tokens
@@ -35,7 +36,9 @@ def sign_out_everywhere(*, user: User, by: User) -> None:
     _check_own_or_below(user, by)
     end_all_sessions(user)
     AuditEvent.objects.record(AuditVerb.SIGNED_OUT_EVERYWHERE, target=user, by=by)
-    revoke_all_tokens(user=user, by=by, because="your login was signed out everywhere")
+    revoke_all_tokens(
+        user=user, by=by, because=gettext_noop("your login was signed out everywhere")
+    )
 
 
 def _check_own_or_below(user: User, by: User) -> None:

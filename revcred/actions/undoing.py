@@ -10,6 +10,7 @@ from typing import Any
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import IntegrityError, models
 from django.db.transaction import atomic
+from django.utils.translation import gettext
 
 from revcred.actions import credentials, memberships, names, subscriptions, users
 from revcred.hooks import announce_change
@@ -31,22 +32,37 @@ from revcred.models import (
     User,
 )
 from revcred.models.audit import audit_difference, to_audit_json
+from revcred.texts import gettext_lazy, kept_language
 from revcred.time_zones import moment_text
 
 # Verbs of events that cannot be undone, and what to do instead.
 UNDO_ALTERNATIVES: Mapping[str, str] = {
-    AuditVerb.CREATED: "It may be in use already. Delete or end it on its own page.",
-    AuditVerb.DELETED: "It was deleted for good. Its last values are recorded: add it again.",
-    AuditVerb.ISSUED: "Its key may be in use already. End the key or revoke the credential.",
-    AuditVerb.ROTATED: "The new key may be in use already. Rotate again, or end the new key.",
-    AuditVerb.REVOKED: "A revoked credential stays revoked. Issue another one.",
-    AuditVerb.KEY_REVEALED: "Somebody has seen it. Rotate the credential to make it worthless.",
-    AuditVerb.SECRET_REVEALED: "Somebody has seen it. Rotate the credential to make it worthless.",
-    AuditVerb.UNDONE: "Repeat the action on its own page.",
+    AuditVerb.CREATED: gettext_lazy("It may be in use already. Delete or end it on its own page."),
+    AuditVerb.DELETED: gettext_lazy(
+        "It was deleted for good. Its last values are recorded: add it again."
+    ),
+    AuditVerb.ISSUED: gettext_lazy(
+        "Its key may be in use already. End the key or revoke the credential."
+    ),
+    AuditVerb.ROTATED: gettext_lazy(
+        "The new key may be in use already. Rotate again, or end the new key."
+    ),
+    AuditVerb.REVOKED: gettext_lazy("A revoked credential stays revoked. Issue another one."),
+    AuditVerb.KEY_REVEALED: gettext_lazy(
+        "Somebody has seen it. Rotate the credential to make it worthless."
+    ),
+    AuditVerb.SECRET_REVEALED: gettext_lazy(
+        "Somebody has seen it. Rotate the credential to make it worthless."
+    ),
+    AuditVerb.UNDONE: gettext_lazy("Repeat the action on its own page."),
 }
-NOT_UNDOABLE_MESSAGE = "This kind of action cannot be undone here. Change it on its own page."
-TOO_OLD_MESSAGE = "The old values were not recorded at that time. Change it on its own page."
-MEMBERS_CHANGED_MESSAGE = (
+NOT_UNDOABLE_MESSAGE = gettext_lazy(
+    "This kind of action cannot be undone here. Change it on its own page."
+)
+TOO_OLD_MESSAGE = gettext_lazy(
+    "The old values were not recorded at that time. Change it on its own page."
+)
+MEMBERS_CHANGED_MESSAGE = gettext_lazy(
     "It added or removed members. Add or remove them again on the customer's page."
 )
 UNDOABLE_MODELS: tuple[type[models.Model], ...] = (
@@ -64,8 +80,8 @@ OLD_VALUE_TAKEN_ERRORS = (
     credentials.KeyInUse,
     subscriptions.SubscriptionExternalKeyInUse,
 )
-DONE_BY_UPLOAD_MESSAGE = "An upload did this. Undo the upload to take back all of it."
-NO_LONGER_THERE_MESSAGE = "It no longer exists."
+DONE_BY_UPLOAD_MESSAGE = gettext_lazy("An upload did this. Undo the upload to take back all of it.")
+NO_LONGER_THERE_MESSAGE = gettext_lazy("It no longer exists.")
 
 
 class CannotUndo(Exception):
@@ -126,19 +142,21 @@ def undo_event(*, event: AuditEvent, by: User | None, address: str | None = None
     # Two people may press the button at once: the lock on the target lets the second one see this.
     undone = AuditEvent.objects.about(target).filter(verb=AuditVerb.UNDONE)
     if undone.filter(details__event=event.pk).exists():
-        raise CannotUndo("It has been undone already.")
+        raise CannotUndo(gettext("It has been undone already."))
     put_back = _restore_fields if event.verb == AuditVerb.CHANGED else _RESTORE_BY_VERB[event.verb]
     try:
         changed = put_back(event, target, by)
     except OLD_VALUE_TAKEN_ERRORS as error:
-        message = "The old values no longer fit: somebody else uses them by now."
+        message = gettext("The old values no longer fit: somebody else uses them by now.")
         raise CannotUndo(message) from error
     except credentials.HoldersNotMembers as error:
-        message = f"{error} Make them members first, if they are to hold it again."
+        message = gettext("%(error)s Make them members first, if they are to hold it again.") % {
+            "error": error
+        }
         raise CannotUndo(message) from error
     details = {
         "event": event.pk,
-        "what": event.get_verb_display(),
+        "what": AuditVerb(event.verb).label,
         "done_at": to_audit_json(event.at),
         "done_by": event.actor,
     }
@@ -162,6 +180,12 @@ def _lock_target(event: AuditEvent) -> Any:
 
 
 # --- Fields of a form ---------------------------------------------------------------------------
+
+
+def _cause_of_undoing(event: AuditEvent) -> str:
+    """Return why calls are attributed again, as it is kept."""
+    with kept_language():
+        return f"“{event}” was undone"
 
 
 def _restore_fields(event: AuditEvent, target: Any, by: User | None) -> dict[str, Any]:
@@ -233,7 +257,9 @@ def _recorded_rows(model: Any, recorded: list[dict[str, Any]]) -> list[Any]:
         gone = {item["id"]: item["name"] for item in recorded}
         for row in rows:
             gone.pop(row.pk)
-        raise CannotUndo(f"Deleted meanwhile: {', '.join(gone.values())}.")
+        raise CannotUndo(
+            gettext("Deleted meanwhile: %(values)s.") % {"values": ", ".join(gone.values())}
+        )
     return rows
 
 
@@ -375,9 +401,15 @@ def _changed_meanwhile(event: AuditEvent, target: models.Model, name: str) -> st
     since = AuditEvent.objects.about(target).filter(pk__gt=event.pk)
     later = next((each for each in since if name in _changed_names(each)), None)
     if later is None:
-        return f"“{label}” has been changed meanwhile. Change it on its own page."
+        return gettext("“%(label)s” has been changed meanwhile. Change it on its own page.") % {
+            "label": label
+        }
     by = later.actor or "revcred"
-    return f"“{label}” has been changed meanwhile, by {by} at {moment_text(later.at)}."
+    return gettext("“%(label)s” has been changed meanwhile, by %(by)s at %(moment)s.") % {
+        "label": label,
+        "by": by,
+        "moment": moment_text(later.at),
+    }
 
 
 def _changed_names(event: AuditEvent) -> set[str]:
@@ -411,7 +443,7 @@ def _restore_assignments(
             raise CannotUndo(_assignment_changed_meanwhile(event, credential))
         subscription = Subscription.objects.filter(pk=undo["subscription"]).first()
         if subscription is None:
-            raise CannotUndo("The subscription no longer exists.")
+            raise CannotUndo(gettext("The subscription no longer exists."))
         ended = ended or Assignment(
             # The old number, so that earlier events about the assignment still find it.
             pk=undo["ended"],
@@ -423,7 +455,7 @@ def _restore_assignments(
         changed[f"until, of {subscription}"] = audit_difference(ended.active_until and at, until)
         ended.active_until = until
         ended.save()
-    cause = f"“{event}” was undone"
+    cause = _cause_of_undoing(event)
     announce_change(cause, credential=credential, since=at, by=by)
     return changed
 
@@ -436,12 +468,12 @@ def _restore_key_end(event: AuditEvent, credential: Credential, by: User | None)
         raise CannotUndo(NO_LONGER_THERE_MESSAGE)
     old, new = map(_parse_optional_datetime, undo["until"])
     if key.active_until != new:
-        raise CannotUndo(f"When {key} ends has been changed meanwhile.")
+        raise CannotUndo(gettext("When %(key)s ends has been changed meanwhile.") % {"key": key})
     if undo.get("withdraw"):
         credentials.end_key(key=key, at=key.active_from, by=by)
         return {}
     if credential.revoked_at:
-        raise CannotUndo("The credential has been revoked meanwhile.")
+        raise CannotUndo(gettext("The credential has been revoked meanwhile."))
     since = min(filter(None, (old, new)), default=None)
     return _reopen_key(key, old, since=since, event=event, by=by)
 
@@ -457,7 +489,7 @@ def _reopen_key(
     """Set the key's former end, and announce the calls in between, which are later than `since`."""
     before, key.active_until = key.active_until, until
     key.save(update_fields=["active_until"])
-    announce_change(f"“{event}” was undone", credential=key.credential, since=since, by=by)
+    announce_change(_cause_of_undoing(event), credential=key.credential, since=since, by=by)
     return {"until": audit_difference(before, until)}
 
 
@@ -465,7 +497,7 @@ def _lift_suspension(event: AuditEvent, credential: Credential, by: User | None)
     """Remove a suspension as if it had never been, and attribute what waits since."""
     suspension = _suspension_of(event, credential)
     if suspension.active_until is not None:
-        raise CannotUndo("It has been resumed meanwhile.")
+        raise CannotUndo(gettext("It has been resumed meanwhile."))
     # It took the place of a subscriber's suspension, which holds again.
     if event.details["undo"].get("was_by_subscriber"):
         suspension.by_subscriber = True
@@ -473,7 +505,7 @@ def _lift_suspension(event: AuditEvent, credential: Credential, by: User | None)
         return {"by_subscriber": [False, True]}
     since = suspension.active_from
     suspension.delete()
-    announce_change(f"“{event}” was undone", credential=credential, since=since, by=by)
+    announce_change(_cause_of_undoing(event), credential=credential, since=since, by=by)
     return {"suspended": [to_audit_json(since), None]}
 
 
@@ -484,10 +516,10 @@ def _restore_suspension(
     suspension = _suspension_of(event, credential)
     old, new = map(_parse_optional_datetime, event.details["undo"]["until"])
     if suspension.active_until != new:
-        raise CannotUndo("The suspension has been changed meanwhile.")
+        raise CannotUndo(gettext("The suspension has been changed meanwhile."))
     suspension.active_until = old
     suspension.save(update_fields=["active_until"])
-    announce_change(f"“{event}” was undone", credential=credential, since=new, by=by)
+    announce_change(_cause_of_undoing(event), credential=credential, since=new, by=by)
     return {"until, of the suspension": audit_difference(new, old)}
 
 
@@ -511,9 +543,14 @@ def _assignment_changed_meanwhile(event: AuditEvent, credential: Credential) -> 
     since = AuditEvent.objects.about(credential).filter(pk__gt=event.pk, verb__in=verbs)
     later = since.last()  # the first after it: events are ordered from the newest
     if later is None:
-        return "Its subscriptions have been changed meanwhile. Change them on its own page."
+        return gettext(
+            "Its subscriptions have been changed meanwhile. Change them on its own page."
+        )
     by = later.actor or "revcred"
-    return f"Its subscriptions have been changed meanwhile, by {by} at {moment_text(later.at)}."
+    return gettext("Its subscriptions have been changed meanwhile, by %(by)s at %(moment)s.") % {
+        "by": by,
+        "moment": moment_text(later.at),
+    }
 
 
 def _parse_datetime(text: str) -> datetime:

@@ -25,6 +25,7 @@ from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_
 from revcred.models import AuditEvent, AuditVerb, Session, Subscriber, User
 from revcred.models.audit import to_audit_json
 from revcred.outbox import absolute_url, queue_mail
+from revcred.texts import gettext_lazy
 
 USER_MANAGEMENT_RIGHTS = ("add_user", "change_user", "delete_user")
 
@@ -45,9 +46,9 @@ class LoginActionError(Exception):
 class LoginRankTooHigh(LoginActionError):
     """The login belongs to an equal or to somebody above."""
 
-    sentence = (
-        "You may not change this login: it belongs to somebody with the same rights as you, or"
-        " with more."
+    sentence = gettext_lazy(
+        "You may not change this login: it belongs to somebody with the same rights as"
+        " you, or with more."
     )
 
 
@@ -63,16 +64,16 @@ class AddressOfStaff(LoginActionError):
 class AddressOfSubscriber(LoginActionError):
     """A subscriber uses the address; staff and subscribers never share a login or an address."""
 
-    sentence = (
-        "This login or address belongs to a subscriber. Staff and subscribers do not share a"
-        " login: use another address."
+    sentence = gettext_lazy(
+        "This login or address belongs to a subscriber. Staff and subscribers do not share"
+        " a login: use another address."
     )
 
 
 class PersonErased(LoginActionError):
     """The person was erased."""
 
-    sentence = "This person was erased. Add somebody else instead."
+    sentence = gettext_lazy("This person was erased. Add somebody else instead.")
 
 
 class LoginRank(IntEnum):
@@ -290,13 +291,13 @@ def revoke_useless_tokens(*, user: User, by: User | None) -> None:
     # Read anew: rights are cached on the user.
     current = User.objects.get(pk=user.pk)
     if current.is_active and current.is_staff:
-        because = "your login has fewer rights than they need"
+        because = gettext_noop("your login has fewer rights than they need")
         revoke_unusable_tokens(user=current, by=by, because=because)
     elif current.is_active:
-        because = "your login is no longer one of the staff"
+        because = gettext_noop("your login is no longer one of the staff")
         revoke_all_tokens(user=current, by=by, because=because)
     else:
-        revoke_all_tokens(user=current, by=by, because="your login was deactivated")
+        revoke_all_tokens(user=current, by=by, because=gettext_noop("your login was deactivated"))
 
 
 def permission_names(*, of: Group) -> list[str]:

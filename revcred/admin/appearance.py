@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy
 
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
@@ -17,13 +19,20 @@ class AppearanceForm(KeepsMicrosecondsForm):
     """Takes a logo as a file."""
 
     new_logo = forms.FileField(
-        label="logo",
+        label=gettext_lazy("logo"),
         required=False,
-        help_text=f"PNG, JPEG, WebP or SVG without scripts, at most {MAX_LOGO_BYTES // 1000} kB. It"
-        " is shown 28 pixels high, on light and on dark surfaces.",
+        help_text=format_lazy(
+            gettext_lazy(
+                "PNG, JPEG, WebP or SVG without scripts, at most {kilobytes} kB. It is shown 28"
+                " pixels high, on light and on dark surfaces."
+            ),
+            kilobytes=MAX_LOGO_BYTES // 1000,
+        ),
     )
     without_logo = forms.BooleanField(
-        label="remove the logo", required=False, help_text="Shows that of revcred again."
+        label=gettext_lazy("remove the logo"),
+        required=False,
+        help_text=gettext_lazy("Shows that of revcred again."),
     )
 
     def clean_new_logo(self) -> Any:

@@ -12,6 +12,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html_join
+from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from revcred.actions import undoing, users
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
@@ -21,6 +23,7 @@ from revcred.admin_toolkit.filters import ChoiceFilter, TextFilter, moment_filte
 from revcred.models import AuditEvent, AuditVerb, User
 from revcred.models.audit import REQUEST_ID_DETAIL
 from revcred.templatetags.events import event_details, restored_values
+from revcred.texts import gettext_lazy
 from revcred.time_zones import moment_with_zone
 
 # Shown in red: whoever reads the audit for trouble looks for these first.
@@ -39,24 +42,24 @@ GRAVE_VERBS = {
 class ActorFilter(TextFilter):
     """Events by who did it."""
 
-    title, parameter_name, lookup = "who", "who", "actor"
+    title, parameter_name, lookup = gettext_lazy("who"), "who", "actor"
     placeholder = "admin@example.com"
 
 
 class VerbFilter(ChoiceFilter):
     """Events by what was done."""
 
-    title, parameter_name, choices_of = "what", "verb", AuditVerb
+    title, parameter_name, choices_of = gettext_lazy("what"), "verb", AuditVerb
 
 
 class KindFilter(ChoiceFilter):
     """Events about things of one kind."""
 
-    title, parameter_name = "whom, kind", "kind"
+    title, parameter_name = gettext_lazy("whom, kind"), "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = {
-            model._meta.label_lower: str(model._meta.verbose_name).capitalize()
+            model._meta.label_lower: capfirst(str(model._meta.verbose_name))
             for model in model_admin.admin_site._registry  # noqa: SLF001
         }
         return sorted(kinds.items(), key=lambda kind: kind[1])
@@ -68,7 +71,7 @@ class KindFilter(ChoiceFilter):
 class TargetFilter(TextFilter):
     """Events about a thing, by its whole name as the event has it."""
 
-    title, parameter_name, lookup = "whom, whole name", "whom", "target"
+    title, parameter_name, lookup = gettext_lazy("whom, whole name"), "whom", "target"
     placeholder = "Acme"
 
 
@@ -79,8 +82,8 @@ BeforeFilter = moment_filter("before", "before", "at__lt")
 class UndoEventForm(ActionForm):
     """Asks before an event is undone."""
 
-    title = "Undo"
-    button = "Undo it"
+    title = gettext_lazy("Undo")
+    button = gettext_lazy("Undo it")
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         undoing.CannotUndo: (None, ""),
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
@@ -96,13 +99,17 @@ class UndoEventForm(ActionForm):
     def explanation(self) -> str:  # type: ignore[override]
         event: AuditEvent = self.target
         if self.is_refused:
-            return f"This cannot be undone. {self.obstacle}"
+            return gettext("This cannot be undone. %(obstacle)s") % {"obstacle": self.obstacle}
         by = event.actor or "revcred"
-        return (
-            f"Restores the values from before “{event}”, by {by} at"
-            f" {moment_with_zone(event.at, seconds=True)}.{_restored_in_words(event)}"
-            " This is recorded, too."
-        )
+        return gettext(
+            "Restores the values from before “%(event)s”, by %(by)s at"
+            " %(moment)s.%(restored)s This is recorded, too."
+        ) % {
+            "event": event,
+            "by": by,
+            "moment": moment_with_zone(event.at, seconds=True),
+            "restored": _restored_in_words(event),
+        }
 
     def clean(self) -> dict[str, Any]:
         if self.obstacle:
@@ -112,7 +119,7 @@ class UndoEventForm(ActionForm):
     def perform(self, by: User) -> str:
         address = get_adapter(self.request).get_client_ip(self.request)
         self.undone = undoing.undo_event(event=self.target, by=by, address=address)
-        return f"“{self.target}” was undone."
+        return gettext("“%(target)s” was undone.") % {"target": self.target}
 
 
 def _restored_in_words(event: AuditEvent) -> str:
@@ -121,7 +128,10 @@ def _restored_in_words(event: AuditEvent) -> str:
     for name, value in (*event_details(event), *restored_values(event)):
         old, arrow, new = value.partition(" → ")
         if arrow:
-            sentences.append(f" “{name}” becomes {old} again, instead of {new}.")
+            sentences.append(
+                gettext(" “%(name)s” becomes %(old)s again, instead of %(new)s.")
+                % {"name": name, "old": old, "new": new}
+            )
     return "".join(sentences)
 
 
@@ -143,25 +153,25 @@ class AuditEventAdmin(ActionPagesMixin, ReadOnlyModelAdmin):
         narrowed = {"verb", "who", "whom", "since", "before"} & {*request.GET}
         return ("-at", "-pk") if narrowed else ("-pk",)
 
-    @admin.display(description="what")
+    @admin.display(description=gettext_lazy("what"))
     def what(self, event: AuditEvent) -> str:
         return badge(event.get_verb_display(), "bad" if event.verb in GRAVE_VERBS else "over")
 
-    @admin.display(description="kind")
+    @admin.display(description=gettext_lazy("kind"))
     def kind(self, event: AuditEvent) -> str:
-        return event.target_type.rpartition(".")[2]
+        return gettext(event.target_type.rpartition(".")[2])
 
-    @admin.display(description="request")
+    @admin.display(description=gettext_lazy("request"))
     def request(self, event: AuditEvent) -> str:
         return str(event.details.get(REQUEST_ID_DETAIL, ""))
 
-    @admin.display(description="details")
+    @admin.display(description=gettext_lazy("details"))
     def in_detail(self, event: AuditEvent) -> str:
         return format_html_join(" ", '<span class="detail">{}: {}</span>', event_details(event))
 
-    @admin.display(description="undo")
+    @admin.display(description=gettext_lazy("undo"))
     def undoing(self, event: AuditEvent) -> str:
-        return undoing.undo_obstacle(event) or "Possible as long as nothing depends on it."
+        return undoing.undo_obstacle(event) or gettext("Possible as long as nothing depends on it.")
 
     def may_perform(self, request: HttpRequest, form_class: type[ActionForm]) -> bool:
         """Return True: `action_page` checks the right to change the thing itself."""

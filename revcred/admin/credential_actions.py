@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.actions import credentials, memberships, mistakes, subscribers, users
@@ -24,13 +25,14 @@ from revcred.models import Credential, ExternalKey, Gateway, Subscriber, Subscri
 from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.public_ids import SELECT_FINGERPRINTS_OF_CREDENTIAL
 from revcred.roles import RIGHT_LABELS
+from revcred.texts import gettext_lazy, number_of, quoted
 from revcred.time_zones import moment_text, moment_with_zone
 
 ADD_MEMBERSHIP_RIGHT = "revcred.add_membership"
 INVITE_RIGHT = "revcred.invite_subscriber"
 MAX_PEOPLE_NAMED = 5
-NAME_IN_USE_MESSAGE = "This customer has a credential of this name already."
-KEY_IN_USE_MESSAGE = "Another credential has this key in that period already."
+NAME_IN_USE_MESSAGE = gettext_lazy("This customer has a credential of this name already.")
+KEY_IN_USE_MESSAGE = gettext_lazy("Another credential has this key in that period already.")
 
 
 def key_in_use_message(error: credentials.KeyInUse) -> str:
@@ -39,7 +41,7 @@ def key_in_use_message(error: credentials.KeyInUse) -> str:
         return KEY_IN_USE_MESSAGE
     credential = error.key.credential
     return format_html(
-        'This key belongs to <a href="{}">{}</a> of {} since {}.',
+        gettext('This key belongs to <a href="{}">{}</a> of {} since {}.'),
         reverse("admin:revcred_credential_change", args=[credential.pk]),
         credential,
         credential.customer,
@@ -47,10 +49,14 @@ def key_in_use_message(error: credentials.KeyInUse) -> str:
     )
 
 
-OTHER_CUSTOMER_MESSAGE = "This subscription belongs to another customer."
-ALREADY_ASSIGNED_MESSAGE = "The credential is assigned to this subscription in that period already."
-NOT_ASSIGNED_MESSAGE = "The credential is not assigned to that subscription at that time."
-REVOKED_MESSAGE = "This credential is revoked for good. Issue another one."
+OTHER_CUSTOMER_MESSAGE = gettext_lazy("This subscription belongs to another customer.")
+ALREADY_ASSIGNED_MESSAGE = gettext_lazy(
+    "The credential is assigned to this subscription in that period already."
+)
+NOT_ASSIGNED_MESSAGE = gettext_lazy(
+    "The credential is not assigned to that subscription at that time."
+)
+REVOKED_MESSAGE = gettext_lazy("This credential is revoked for good. Issue another one.")
 
 
 def may_add_members(user: Any) -> bool:
@@ -61,15 +67,17 @@ def may_add_members(user: Any) -> bool:
 def holders_not_members_in_words(people: list[Subscriber]) -> str:
     """Return a sentence on people who would have to become members first."""
     names = ", ".join(map(str, people))
-    return (
-        f"These people do not belong to this customer, and you may not add members: {names}."
-        f" This needs the right “{RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}”."
-    )
+    return gettext(
+        "These people do not belong to this customer, and you may not add members:"
+        " %(names)s. This needs the right “%(right_labels)s”."
+    ) % {"names": names, "right_labels": RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}
 
 
 def _tags_field() -> SimpleArrayField:
     return SimpleArrayField(
-        forms.CharField(max_length=100), required=False, help_text="Separated by commas."
+        forms.CharField(max_length=100),
+        required=False,
+        help_text=gettext_lazy("Separated by commas."),
     )
 
 
@@ -81,9 +89,11 @@ def use_again_field() -> forms.BooleanField:
     """Return the field that allows a key which a revoked credential had."""
     return forms.BooleanField(
         required=False,
-        label="Use a revoked credential's key again",
-        help_text="Off: a key that a revoked credential had is not accepted. On: it counts for this"
-        " credential from now on, or from the time given.",
+        label=gettext_lazy("Use a revoked credential's key again"),
+        help_text=gettext_lazy(
+            "Off: a key that a revoked credential had is not accepted. On: it counts for this"
+            " credential from now on, or from the time given."
+        ),
     )
 
 
@@ -91,15 +101,19 @@ class SecretFields(forms.Form):
     """Asks for an existing secret, or whether to generate one."""
 
     secret = ConcealedField(
-        help_text="An existing secret that belongs to the key. It is stored encrypted; holders can"
-        " reveal it."
+        help_text=gettext_lazy(
+            "An existing secret that belongs to the key. It is stored encrypted; holders can"
+            " reveal it."
+        )
     )
-    generate_secret = forms.BooleanField(required=False, label="Generate a secret")
+    generate_secret = forms.BooleanField(required=False, label=gettext_lazy("Generate a secret"))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("secret") and cleaned.get("generate_secret"):
-            self.add_error("generate_secret", "Give an existing secret or generate one, not both.")
+            self.add_error(
+                "generate_secret", gettext("Give an existing secret or generate one, not both.")
+            )
         return cleaned
 
     def chosen_secret(self) -> str | None:
@@ -114,24 +128,27 @@ def unseen_key_in_words(credential: Credential) -> str:
     people = list(credentials.people_who_may_reveal(credential=credential).select_related("user"))
     if not people:
         customer = credential.customer
-        return (
-            f"Nobody can see its key: it has no holder who is a member of {customer}, and"
-            f" {customer} has no owner. Add a holder."
-        )
+        return gettext(
+            "Nobody can see its key: it has no holder who is a member of %(customer)s, and"
+            " %(customer)s has no owner. Add a holder."
+        ) % {"customer": customer}
     if any(person.user is not None and person.user.is_active for person in people):
         return ""
+    states = {True: gettext("invited"), False: gettext("never invited")}
     names = ", ".join(
-        f"{person} ({'invited' if person.invited_at else 'never invited'})"
+        f"{person} ({states[person.invited_at is not None]})"
         for person in people[:MAX_PEOPLE_NAMED]
     )
-    return f"Nobody can see its key until one of these people signs in: {names}."
+    return gettext("Nobody can see its key until one of these people signs in: %(names)s.") % {
+        "names": names
+    }
 
 
 class IssueCredentialForm(SecretFields, ActionForm):
     """Asks for everything a new credential consists of."""
 
-    title = "Issue a credential"
-    button = "Issue"
+    title = gettext_lazy("Issue a credential")
+    button = gettext_lazy("Issue")
     permission = "add"
     field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialNameInUse: ("name", NAME_IN_USE_MESSAGE),
@@ -139,7 +156,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
         credentials.KeyOfRevokedCredential: ("key", ""),
         credentials.SubscriptionOfOtherCustomer: (
             "subscriptions",
-            "One of these belongs to another customer.",
+            gettext_lazy("One of these belongs to another customer."),
         ),
         credentials.HoldersNotMembers: ("holders", ""),
         subscribers.AddressOfAnotherSubscriber: (
@@ -153,36 +170,44 @@ class IssueCredentialForm(SecretFields, ActionForm):
     customer = pickers.customer_picker()
     name = forms.CharField(
         max_length=MAX_NAME_CHARACTERS,
-        help_text="Unique among the customer's credentials that are not revoked.",
+        help_text=gettext_lazy("Unique among the customer's credentials that are not revoked."),
     )
     key = ConcealedField(
-        label="Existing key",
-        help_text="The string that callers send. Empty: a new key is generated, and its holders"
-        " find it in the storefront.",
+        label=gettext_lazy("Existing key"),
+        help_text=gettext_lazy(
+            "The string that callers send. Empty: a new key is generated, and its holders find"
+            " it in the storefront."
+        ),
     )
     use_again = use_again_field()
     gateway = pickers.gateway_picker()
     active_from = _optional_datetime_field(
-        "Empty: an existing key counts from as far back as transactions are accepted, so that"
-        " its usage in quarantine is attributed; a generated one counts from now.",
-        label="Counts from",
+        gettext_lazy(
+            "Empty: an existing key counts from as far back as transactions are accepted, so"
+            " that its usage in quarantine is attributed; a generated one counts from now."
+        ),
+        label=gettext_lazy("Counts from"),
     )
     subscriptions = pickers.subscriptions_picker(
-        help_text="What its usage is charged to: one or several subscriptions of this customer."
+        help_text=gettext_lazy(
+            "What its usage is charged to: one or several subscriptions of this customer."
+        )
     )
     holders = pickers.holders_picker(
-        help_text="The people who use the credential and may reveal its key."
+        help_text=gettext_lazy("The people who use the credential and may reveal its key.")
     )
     invite = forms.BooleanField(
         required=False,
-        label="Invite holders who do not sign in yet",
-        help_text="Sends each an e-mail with a link to choose a password and sign in.",
+        label=gettext_lazy("Invite holders who do not sign in yet"),
+        help_text=gettext_lazy(
+            "Sends each an e-mail with a link to choose a password and sign in."
+        ),
     )
     environment = forms.CharField(
-        max_length=50, required=False, help_text="Such as production or staging."
+        max_length=50, required=False, help_text=gettext_lazy("Such as production or staging.")
     )
     tags = _tags_field()
-    expires_at = _optional_datetime_field("Empty: never.")
+    expires_at = _optional_datetime_field(gettext_lazy("Empty: never."))
 
     class Media:
         # Limits the picker of subscriptions to the chosen customer.
@@ -247,8 +272,12 @@ class IssueCredentialForm(SecretFields, ActionForm):
         if not invited:
             return []
         names = ", ".join(map(str, invited))
-        mails = confirmation.counted(len(invited), "invitation is", "invitations are")
-        return [confirmation.Effect(f"{mails} sent by e-mail: {names}.")]
+        mails = number_of(len(invited), "%(count)s invitation is", "%(count)s invitations are")
+        return [
+            confirmation.Effect(
+                gettext("%(mails)s sent by e-mail: %(names)s.") % {"mails": mails, "names": names}
+            )
+        ]
 
     def _expiry_effects(self) -> list[confirmation.Effect]:
         """Return a question about a credential that is over, or that is never valid."""
@@ -260,12 +289,14 @@ class IssueCredentialForm(SecretFields, ActionForm):
         # A generated key counts from now, whenever it ends.
         begins = begins or (None if data["key"] else now)
         if begins and ends <= begins:
-            sentence = (
-                f"It expires at {end}, before its key counts. It will never be valid, and no call"
-                " will be charged."
-            )
+            sentence = gettext(
+                "It expires at %(end)s, before its key counts. It will never be valid, and"
+                " no call will be charged."
+            ) % {"end": end}
         elif ends <= now:
-            sentence = f"It expired at {end}. No call after that is charged."
+            sentence = gettext("It expired at %(end)s. No call after that is charged.") % {
+                "end": end
+            }
         else:
             return []
         return [confirmation.Effect(sentence)]
@@ -294,14 +325,14 @@ class IssueCredentialForm(SecretFields, ActionForm):
         invited = self._people_to_invite()
         for person in invited:
             subscribers.invite_subscriber(subscriber=person, by=by, request=self.request)
-        done = f"“{self.target}” was issued."
+        done = gettext("“%(target)s” was issued.") % {"target": self.target}
         if invited:
-            done += f" Invited: {', '.join(map(str, invited))}."
+            done += gettext(" Invited: %(map)s.") % {"map": ", ".join(map(str, invited))}
         # Whoever typed a key knows it. A generated one is not shown to staff.
         if data["key"]:
             return done
-        unseen = unseen_key_in_words(self.target)
-        return f"{done} {unseen or 'Its holders find the key in the storefront.'}"
+        found_by = gettext("Its holders find the key in the storefront.")
+        return f"{done} {unseen_key_in_words(self.target) or found_by}"
 
 
 class CredentialActionForm(ActionForm):
@@ -325,7 +356,11 @@ class EndingActionForm(CredentialActionForm):
         # Calls of the future cannot be counted: those of the last days show what is at stake.
         lately = hooks.recent_calls_of(credential=self.target, subscription=subscription)
         at = self.cleaned_data.get("at") or timezone.now()
-        through = f"through “{self.target}”" + (f" to “{subscription}”" if subscription else "")
+        through = (
+            gettext("through “%(credential)s” to “%(subscription)s”")
+            if subscription
+            else gettext("through “%(credential)s”")
+        ) % {"credential": self.target, "subscription": subscription}
         extent = [] if subscription else [confirmation.Effect(_extent_in_words(self.target))]
         return [*extent, confirmation.ending_calls_in_words(through, at, lately)]
 
@@ -335,10 +370,10 @@ def _extent_in_words(credential: Credential) -> str:
     now = timezone.now()
     keys = credential.keys.at(now).count()
     assigned = credential.assignments.at(now).count()
-    return (
-        f"1 credential stops, with {confirmation.counted(keys, 'key')}. It is assigned to"
-        f" {confirmation.counted(assigned, 'subscription')}."
-    )
+    return gettext("1 credential stops, with %(keys)s. It is assigned to %(subscriptions)s.") % {
+        "keys": number_of(keys, "%(count)s key", "%(count)s keys"),
+        "subscriptions": number_of(assigned, "%(count)s subscription", "%(count)s subscriptions"),
+    }
 
 
 def _reuse_effects(typed: str, gateway: Gateway | None) -> list[confirmation.Effect]:
@@ -354,10 +389,17 @@ def _reuse_effects(typed: str, gateway: Gateway | None) -> list[confirmation.Eff
     owner = former.credential
     return [
         confirmation.effect(
-            f"This key belonged to “{owner}” of {owner.customer}, revoked at"
-            f" {moment_with_zone(owner.revoked_at)}. Its calls count again.",
+            gettext(
+                "This key belonged to “%(owner)s” of %(customer)s, revoked at %(moment)s. Its"
+                " calls count again."
+            )
+            % {
+                "owner": owner,
+                "customer": owner.customer,
+                "moment": moment_with_zone(owner.revoked_at),
+            },
             hooks.recent_calls_of(credential=owner),
-            f"“{owner}”",
+            quoted(owner),
         )
     ]
 
@@ -365,17 +407,21 @@ def _reuse_effects(typed: str, gateway: Gateway | None) -> list[confirmation.Eff
 class AddAliasForm(CredentialActionForm):
     """Asks for another string of the credential."""
 
-    title = "Add an alias"
-    button = "Add"
-    explanation = "Another string under which usage may arrive, such as an application's id."
+    title = gettext_lazy("Add an alias")
+    button = gettext_lazy("Add")
+    explanation = gettext_lazy(
+        "Another string under which usage may arrive, such as an application's id."
+    )
 
-    key = ConcealedField(label="Alias")
+    key = ConcealedField(label=gettext_lazy("Alias"))
     use_again = use_again_field()
     gateway = pickers.gateway_picker()
     active_from = _optional_datetime_field(
-        "Empty: from as far back as transactions are accepted, so that its usage in"
-        " quarantine is attributed.",
-        label="Counts from",
+        gettext_lazy(
+            "Empty: from as far back as transactions are accepted, so that its usage in"
+            " quarantine is attributed."
+        ),
+        label=gettext_lazy("Counts from"),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -396,39 +442,41 @@ class AddAliasForm(CredentialActionForm):
             use_again=data["use_again"],
             by=by,
         )
-        return "The alias was added. Its usage in quarantine is being attributed."
+        return gettext("The alias was added. Its usage in quarantine is being attributed.")
 
 
 class RotateCredentialForm(SecretFields, CredentialActionForm):
     """Asks for a new key, and how long the old ones stay valid."""
 
-    title = "Rotate"
-    button = "Rotate"
+    title = gettext_lazy("Rotate")
+    button = gettext_lazy("Rotate")
     # Usual times that callers need to change their configuration.
     OVERLAPS = (
-        ("0", "None: the old key ends now"),
-        ("1", "1 hour"),
-        ("24", "24 hours"),
-        ("168", "7 days"),
-        ("720", "30 days"),
-        ("other", "Other"),
+        ("0", gettext_lazy("None: the old key ends now")),
+        ("1", gettext_lazy("1 hour")),
+        ("24", gettext_lazy("24 hours")),
+        ("168", gettext_lazy("7 days")),
+        ("720", gettext_lazy("30 days")),
+        ("other", gettext_lazy("Other")),
     )
 
     overlap = forms.ChoiceField(
         choices=OVERLAPS,
         initial="24",
         widget=forms.RadioSelect,
-        help_text="How long the old key stays valid beside the new one.",
+        help_text=gettext_lazy("How long the old key stays valid beside the new one."),
     )
     hours = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=24 * 366,
-        help_text="Number of hours, if you chose Other.",
+        help_text=gettext_lazy("Number of hours, if you chose Other."),
     )
     key = ConcealedField(
-        label="Existing new key",
-        help_text="Empty: one is generated, which its holders find in the storefront.",
+        label=gettext_lazy("Existing new key"),
+        help_text=gettext_lazy(
+            "Empty: one is generated, which its holders find in the storefront."
+        ),
     )
 
     use_again = use_again_field()
@@ -447,7 +495,7 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("overlap") == "other" and not cleaned.get("hours"):
-            self.add_error("hours", "Enter the number of hours.")
+            self.add_error("hours", gettext("Enter the number of hours."))
         return cleaned
 
     def chosen_overlap(self) -> timedelta:
@@ -473,17 +521,23 @@ class RotateCredentialForm(SecretFields, CredentialActionForm):
             use_again=data["use_again"],
             by=by,
         )
-        return f"“{self.target}” has a new key."
+        return gettext("“%(target)s” has a new key.") % {"target": self.target}
 
 
 def _key_end_effect(key: ExternalKey, now: datetime, overlap: timedelta) -> confirmation.Effect:
     """Return the effect of a rotation on an old key."""
     sentence = (
-        f"The old key …{key.hint} stays valid until {moment_with_zone(now + overlap)}. From then"
-        " on, calls with it are charged to nobody."
+        gettext(
+            "The old key …%(hint)s stays valid until %(moment)s. From then on, calls with it"
+            " are charged to nobody."
+        )
+        % {"hint": key.hint, "moment": moment_with_zone(now + overlap)}
         if overlap
-        else f"The old key …{key.hint} stops at once: calls that still come with it are charged to"
-        " nobody."
+        else gettext(
+            "The old key …%(hint)s stops at once: calls that still come with it are charged to"
+            " nobody."
+        )
+        % {"hint": key.hint}
     )
     return confirmation.effect(sentence, hooks.recent_calls_of(key=key))
 
@@ -491,26 +545,26 @@ def _key_end_effect(key: ExternalKey, now: datetime, overlap: timedelta) -> conf
 class SuspendCredentialForm(EndingActionForm):
     """Asks before a credential is suspended."""
 
-    title = "Suspend"
-    button = "Suspend"
-    explanation = (
-        "From now on its transactions wait in quarantine instead of being charged. You can resume"
-        " the credential at any time."
+    title = gettext_lazy("Suspend")
+    button = gettext_lazy("Suspend")
+    explanation = gettext_lazy(
+        "From now on its transactions wait in quarantine instead of being charged. You can"
+        " resume the credential at any time."
     )
 
     def perform(self, by: User) -> str:
         credentials.suspend_credential(credential=self.target, by=by)
-        return f"“{self.target}” is suspended."
+        return gettext("“%(target)s” is suspended.") % {"target": self.target}
 
 
 class ResumeCredentialForm(CredentialActionForm):
     """Asks before a credential counts again."""
 
-    title = "Resume"
-    button = "Resume"
-    explanation = (
-        "From now on its transactions are charged again. Those that came while it was suspended"
-        " stay in quarantine."
+    title = gettext_lazy("Resume")
+    button = gettext_lazy("Resume")
+    explanation = gettext_lazy(
+        "From now on its transactions are charged again. Those that came while it was"
+        " suspended stay in quarantine."
     )
 
     def effects(self) -> list[confirmation.Effect]:
@@ -519,32 +573,42 @@ class ResumeCredentialForm(CredentialActionForm):
         suspension = self.target.suspensions.at(now).first()
         if suspension is None:
             return []
-        keys = confirmation.counted(self.target.keys.at(now).count(), "key")
+        keys = number_of(self.target.keys.at(now).count(), "%(count)s key", "%(count)s keys")
         assigned = self.target.assignments.at(now).count()
         rows = SELECT_FINGERPRINTS_OF_CREDENTIAL.format(credential=self.target.pk)
         waiting = hooks.count_waiting_for(rows).transactions
-        by_subscriber = "A subscriber suspended it. " if suspension.by_subscriber else ""
+        by_subscriber = gettext("A subscriber suspended it. ") if suspension.by_subscriber else ""
         return [
             confirmation.Effect(
-                f"{by_subscriber}From now on, calls with {keys} are charged to"
-                f" {confirmation.counted(assigned, 'subscription')} again. Earlier calls with these"
-                f" keys stay in quarantine: {confirmation.counted(waiting, 'call')}."
+                gettext(
+                    "%(by_subscriber)sFrom now on, calls with %(keys)s are charged to"
+                    " %(subscriptions)s again. Earlier calls with these keys stay in quarantine:"
+                    " %(calls)s."
+                )
+                % {
+                    "by_subscriber": by_subscriber,
+                    "keys": keys,
+                    "subscriptions": number_of(
+                        assigned, "%(count)s subscription", "%(count)s subscriptions"
+                    ),
+                    "calls": number_of(waiting, "%(count)s call", "%(count)s calls"),
+                }
             )
         ]
 
     def perform(self, by: User) -> str:
         credentials.resume_credential(credential=self.target, by=by)
-        return f"“{self.target}” counts again."
+        return gettext("“%(target)s” counts again.") % {"target": self.target}
 
 
 class RevokeCredentialForm(EndingActionForm):
     """Asks for the reason of a revocation."""
 
-    title = "Revoke"
-    button = "Revoke for good"
-    explanation = (
-        "This cannot be undone: its keys are unknown from now on, and neither key nor secret can"
-        " be revealed again. Its past usage stays as it is."
+    title = gettext_lazy("Revoke")
+    button = gettext_lazy("Revoke for good")
+    explanation = gettext_lazy(
+        "This cannot be undone: its keys are unknown from now on, and neither key nor"
+        " secret can be revealed again. Its past usage stays as it is."
     )
 
     reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
@@ -553,14 +617,14 @@ class RevokeCredentialForm(EndingActionForm):
         credentials.revoke_credential(
             credential=self.target, reason=self.cleaned_data["reason"], by=by
         )
-        return f"“{self.target}” is revoked."
+        return gettext("“%(target)s” is revoked.") % {"target": self.target}
 
 
 class DeleteMistakeForm(CredentialActionForm):
     """Asks before a credential is deleted that no call came with."""
 
-    title = "Delete a mistake"
-    button = "Delete for good"
+    title = gettext_lazy("Delete a mistake")
+    button = gettext_lazy("Delete for good")
     is_destructive = True
     field_errors: ClassVar[FieldErrors] = {mistakes.CredentialUsed: (None, "")}
 
@@ -572,35 +636,46 @@ class DeleteMistakeForm(CredentialActionForm):
     @property
     def explanation(self) -> str:  # type: ignore[override]
         if self.is_refused:
-            return f"Only a credential that no call came with can be deleted. {self.reason_to_keep}"
-        return (
-            "For a credential that was issued by mistake: no call has come with it. Calls that come"
-            " later wait in quarantine under an unknown key. This cannot be undone."
+            return gettext(
+                "Only a credential that no call came with can be deleted. %(reason_to_keep)s"
+            ) % {"reason_to_keep": self.reason_to_keep}
+        return gettext(
+            "For a credential that was issued by mistake: no call has come with it. Calls"
+            " that come later wait in quarantine under an unknown key. This cannot be"
+            " undone."
         )
 
     def effects(self) -> list[confirmation.Effect]:
-        keys = confirmation.counted(self.target.keys.count(), "key")
-        people = confirmation.counted(self.target.holders.count(), "holder")
-        sentence = (
-            f"“{self.target}” of {self.target.customer} is deleted, with {keys} and {people}."
-            " Its history stays in the audit."
-        )
+        keys = number_of(self.target.keys.count(), "%(count)s key", "%(count)s keys")
+        people = number_of(self.target.holders.count(), "%(count)s holder", "%(count)s holders")
+        sentence = gettext(
+            "“%(target)s” of %(customer)s is deleted, with %(keys)s and %(people)s. Its"
+            " history stays in the audit."
+        ) % {
+            "target": self.target,
+            "customer": self.target.customer,
+            "keys": keys,
+            "people": people,
+        }
         return [confirmation.Effect(sentence)]
 
     def perform(self, by: User) -> str:
-        name = f"“{self.target}” of {self.target.customer}"
+        name = gettext("“%(target)s” of %(customer)s") % {
+            "target": self.target,
+            "customer": self.target.customer,
+        }
         mistakes.delete_unused_credential(credential=self.target, by=by)
-        return f"{name} was deleted."
+        return gettext("%(name)s was deleted.") % {"name": name}
 
 
 class AssignSubscriptionForm(CredentialActionForm):
     """Asks for one more subscription to charge."""
 
-    title = "Assign another subscription"
-    button = "Assign"
-    explanation = (
-        "Its usage can be charged to this subscription, too. A transaction that fits more than one"
-        " subscription waits in quarantine as ambiguous."
+    title = gettext_lazy("Assign another subscription")
+    button = gettext_lazy("Assign")
+    explanation = gettext_lazy(
+        "Its usage can be charged to this subscription, too. A transaction that fits more"
+        " than one subscription waits in quarantine as ambiguous."
     )
     field_errors: ClassVar[FieldErrors] = {
         credentials.CredentialRevoked: (None, REVOKED_MESSAGE),
@@ -609,9 +684,10 @@ class AssignSubscriptionForm(CredentialActionForm):
         credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE),
     }
 
-    to = pickers.subscription_picker(label="Subscription")
+    to = pickers.subscription_picker(label=gettext_lazy("Subscription"))
     at = _optional_datetime_field(
-        "Empty: now. A time in the past also moves the usage since then.", label="From"
+        gettext_lazy("Empty: now. A time in the past also moves the usage since then."),
+        label=gettext_lazy("From"),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -624,37 +700,43 @@ class AssignSubscriptionForm(CredentialActionForm):
         at, to = self.cleaned_data.get("at") or now, self.cleaned_data["to"]
         # An assignment from the past on competes with what is assigned today, too.
         others = self.target.assignments.at(max(at, now)).exclude(subscription=to).count()
-        sentence = (
-            f"From {moment_with_zone(at)} on, calls through “{self.target}” can be charged to"
-            f" “{to}”."
-        )
+        sentence = gettext(
+            "From %(moment)s on, calls through “%(target)s” can be charged to “%(to)s”."
+        ) % {"moment": moment_with_zone(at), "target": self.target, "to": to}
         if others:
-            sentence += (
-                f" It is assigned to {confirmation.counted(others, 'other subscription')} already."
-                " Calls that fit more than one wait in quarantine as ambiguous."
-            )
+            sentence += gettext(
+                " It is assigned to %(subscriptions)s already. Calls that fit more than"
+                " one wait in quarantine as ambiguous."
+            ) % {
+                "subscriptions": number_of(
+                    others, "%(count)s other subscription", "%(count)s other subscriptions"
+                )
+            }
         return [confirmation.effect(sentence, hooks.recent_calls_of(credential=self.target))]
 
     def perform(self, by: User) -> str:
         to, at = self.cleaned_data["to"], self.cleaned_data["at"]
         credentials.assign_subscription(credential=self.target, subscription=to, at=at, by=by)
-        return f"“{self.target}” is now charged to “{to}”."
+        return gettext("“%(target)s” is now charged to “%(to)s”.") % {
+            "target": self.target,
+            "to": to,
+        }
 
 
 class MoveCredentialForm(AssignSubscriptionForm):
     """Asks for the subscriptions to move from and to."""
 
-    title = "Move to another subscription"
-    button = "Move"
-    explanation = (
-        "From that time on its usage is charged to the other subscription. Earlier usage stays"
-        " where it is."
+    title = gettext_lazy("Move to another subscription")
+    button = gettext_lazy("Move")
+    explanation = gettext_lazy(
+        "From that time on its usage is charged to the other subscription. Earlier usage"
+        " stays where it is."
     )
 
     subscription = forms.ModelChoiceField(
-        Subscription.objects.none(), label="From subscription", empty_label=None
+        Subscription.objects.none(), label=gettext_lazy("From subscription"), empty_label=None
     )
-    to = pickers.subscription_picker(label="To subscription")
+    to = pickers.subscription_picker(label=gettext_lazy("To subscription"))
 
     field_order = ("subscription", "to", "at")
 
@@ -666,10 +748,15 @@ class MoveCredentialForm(AssignSubscriptionForm):
         data = self.cleaned_data
         at = data.get("at") or timezone.now()
         lately = hooks.recent_calls_of(credential=self.target, subscription=data["subscription"])
-        sentence = (
-            f"From {moment_with_zone(at)} on, calls through “{self.target}” are charged to"
-            f" “{data['to']}” instead of “{data['subscription']}”."
-        )
+        sentence = gettext(
+            "From %(moment)s on, calls through “%(target)s” are charged to “%(to)s”"
+            " instead of “%(subscription)s”."
+        ) % {
+            "moment": moment_with_zone(at),
+            "target": self.target,
+            "to": data["to"],
+            "subscription": data["subscription"],
+        }
         return [confirmation.effect(sentence, lately)]
 
     def perform(self, by: User) -> str:
@@ -681,19 +768,24 @@ class MoveCredentialForm(AssignSubscriptionForm):
             at=data["at"],
             by=by,
         )
-        return f"“{self.target}” was moved to “{data['to']}”."
+        return gettext("“%(target)s” was moved to “%(to)s”.") % {
+            "target": self.target,
+            "to": data["to"],
+        }
 
 
 class UnassignSubscriptionForm(EndingActionForm):
     """Asks for the subscription that is no longer charged."""
 
-    title = "Unassign"
-    button = "Unassign"
-    explanation = "From that time on its usage is no longer charged to the subscription."
+    title = gettext_lazy("Unassign")
+    button = gettext_lazy("Unassign")
+    explanation = gettext_lazy(
+        "From that time on its usage is no longer charged to the subscription."
+    )
     field_errors: ClassVar[FieldErrors] = {credentials.NotAssigned: ("at", NOT_ASSIGNED_MESSAGE)}
 
     subscription = forms.ModelChoiceField(Subscription.objects.none(), empty_label=None)
-    at = _optional_datetime_field("Empty: now.", label="From")
+    at = _optional_datetime_field(gettext_lazy("Empty: now."), label=gettext_lazy("From"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -704,7 +796,10 @@ class UnassignSubscriptionForm(EndingActionForm):
         credentials.unassign_subscription(
             credential=self.target, subscription=subscription, at=at, by=by
         )
-        return f"“{self.target}” is no longer charged to “{subscription}”."
+        return gettext("“%(target)s” is no longer charged to “%(subscription)s”.") % {
+            "target": self.target,
+            "subscription": subscription,
+        }
 
 
 class KeyChoiceField(ModelChoiceField):
@@ -712,18 +807,22 @@ class KeyChoiceField(ModelChoiceField):
 
     def label_from_instance(self, key: ExternalKey) -> str:
         last_use = _last_use_in_words(key, timezone.now())
-        return f"{key}, from {moment_text(key.active_from)}, {last_use}"
+        return gettext("%(key)s, from %(moment)s, %(last_use)s") % {
+            "key": key,
+            "moment": moment_text(key.active_from),
+            "last_use": last_use,
+        }
 
 
 class EndKeyForm(EndingActionForm):
     """Asks which key to end."""
 
-    title = "End a key"
-    button = "End this key"
-    explanation = "From that time on the key is unknown. The credential itself stays."
+    title = gettext_lazy("End a key")
+    button = gettext_lazy("End this key")
+    explanation = gettext_lazy("From that time on the key is unknown. The credential itself stays.")
 
     key = KeyChoiceField(ExternalKey.objects.none(), widget=forms.RadioSelect, empty_label=None)
-    at = _optional_datetime_field("Empty: now.", label="From")
+    at = _optional_datetime_field(gettext_lazy("Empty: now."), label=gettext_lazy("From"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -733,19 +832,21 @@ class EndKeyForm(EndingActionForm):
         cleaned = super().clean() or self.cleaned_data
         key, at = cleaned.get("key"), cleaned.get("at")
         if key and at and not key.is_active_at(at):
-            self.add_error("at", "The key is not valid at that time.")
+            self.add_error("at", gettext("The key is not valid at that time."))
         return cleaned
 
     def effects(self) -> list[confirmation.Effect]:
         key, at = self.cleaned_data["key"], self.cleaned_data.get("at") or timezone.now()
         return [
-            confirmation.ending_calls_in_words(f"with {key}", at, hooks.recent_calls_of(key=key))
+            confirmation.ending_calls_in_words(
+                gettext("with %(key)s") % {"key": key}, at, hooks.recent_calls_of(key=key)
+            )
         ]
 
     def perform(self, by: User) -> str:
         key = self.cleaned_data["key"]
         credentials.end_key(key=key, at=self.cleaned_data["at"], by=by)
-        return f"{key} was ended."
+        return gettext("%(key)s was ended.") % {"key": key}
 
 
 def _set_choices(field: Any, rows: QuerySet[Any]) -> None:
@@ -759,5 +860,5 @@ def _assigned_subscriptions(credential: Credential) -> QuerySet[Subscription]:
 
 def _last_use_in_words(key: ExternalKey, now: datetime) -> str:
     if key.last_used_at is None:
-        return "never used"
-    return f"last used {timesince(key.last_used_at, now)} ago"
+        return gettext("never used")
+    return gettext("last used %(timesince)s ago") % {"timesince": timesince(key.last_used_at, now)}

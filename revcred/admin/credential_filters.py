@@ -8,6 +8,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred.admin.customers import SubscriberFilter
 from revcred.admin_toolkit import search
@@ -31,6 +32,7 @@ from revcred.models import (
     Subscription,
     Suspension,
 )
+from revcred.texts import gettext_lazy
 
 
 def ids_in(credentials: QuerySet[Any], field: str = "credential") -> IsAnyOf:
@@ -41,7 +43,7 @@ def ids_in(credentials: QuerySet[Any], field: str = "credential") -> IsAnyOf:
 class StateFilter(ChoiceFilter):
     """Credentials by the state that their page shows."""
 
-    title, parameter_name, choices_of = "state", "state", Credential.State
+    title, parameter_name, choices_of = gettext_lazy("state"), "state", Credential.State
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         now = timezone.now()
@@ -61,7 +63,7 @@ class StateFilter(ChoiceFilter):
 class HolderFilter(SubscriberFilter):
     """Credentials that a subscriber holds."""
 
-    title, parameter_name = "holder", "holder"
+    title, parameter_name = gettext_lazy("holder"), "holder"
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         return queryset.filter(holders=chosen)
@@ -70,7 +72,7 @@ class HolderFilter(SubscriberFilter):
 class AssignedSubscriptionFilter(LinkedFilter):
     """Credentials that are or were assigned to a subscription."""
 
-    title, parameter_name, model = "subscription", "subscription", Subscription
+    title, parameter_name, model = gettext_lazy("subscription"), "subscription", Subscription
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         feeding = Assignment.objects.filter(subscription=chosen)
@@ -80,7 +82,7 @@ class AssignedSubscriptionFilter(LinkedFilter):
 class AssignedProductFilter(LinkedFilter):
     """Credentials that are charged to a subscription of a product now."""
 
-    title, parameter_name, model = "product", "product", Product
+    title, parameter_name, model = gettext_lazy("product"), "product", Product
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         charged = Assignment.objects.at(timezone.now()).filter(subscription__product=chosen)
@@ -90,7 +92,7 @@ class AssignedProductFilter(LinkedFilter):
 class BoundGatewayFilter(LinkedFilter):
     """Credentials with a key or alias that counts at one gateway only."""
 
-    title, parameter_name, model = "has a key only for gateway", "gateway", Gateway
+    title, parameter_name, model = gettext_lazy("has a key only for gateway"), "gateway", Gateway
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         return queryset.filter(ids_in(ExternalKey.objects.filter(gateway=chosen)))
@@ -99,13 +101,13 @@ class BoundGatewayFilter(LinkedFilter):
 class EnvironmentFilter(TextFilter):
     """Credentials of an environment, spelt just so."""
 
-    title, parameter_name, placeholder = "environment", "environment", "production"
+    title, parameter_name, placeholder = gettext_lazy("environment"), "environment", "production"
 
 
 class UnusedSinceFilter(MomentFilter):
     """Credentials of which no key has been used since a moment."""
 
-    title, parameter_name = "unused since", "unused_since"
+    title, parameter_name = gettext_lazy("unused since"), "unused_since"
 
     def narrow(self, queryset: QuerySet[Any], moment: datetime) -> QuerySet[Any]:
         used = KeyUse.objects.filter(external_key__credential=OuterRef("pk"))
@@ -115,7 +117,7 @@ class UnusedSinceFilter(MomentFilter):
 class NeverUsedFilter(YesNoFilter):
     """Credentials of which no key has ever been used."""
 
-    title, parameter_name = "never used", "never_used"
+    title, parameter_name = gettext_lazy("never used"), "never_used"
 
     def condition(self, now: datetime) -> Any:
         return ~has_any(KeyUse.objects.filter(external_key__credential=OuterRef("pk")))
@@ -124,7 +126,7 @@ class NeverUsedFilter(YesNoFilter):
 class OldKeyFilter(YesNoFilter):
     """Credentials with an old key that still counts, as during a rotation."""
 
-    title, parameter_name = "old key still counts", "old_key"
+    title, parameter_name = gettext_lazy("old key still counts"), "old_key"
 
     def condition(self, now: datetime) -> Any:
         ending = ExternalKey.objects.current(now).filter(active_until__gt=now)
@@ -134,20 +136,22 @@ class OldKeyFilter(YesNoFilter):
 class ChargedFilter(YesNoFilter):
     """Credentials that are charged to a subscription that is active now, or to nothing."""
 
-    title, parameter_name = "charged to a subscription", "charged"
+    title, parameter_name = gettext_lazy("charged to a subscription"), "charged"
 
     def condition(self, now: datetime) -> Any:
         active = Assignment.objects.at(now).filter(subscription__in=Subscription.objects.at(now))
         return has_any(active.filter(credential=OuterRef("pk")))
 
 
-ExpiresBeforeFilter = moment_filter("expires_before", "expires before", "expires_at__lt")
+ExpiresBeforeFilter = moment_filter(
+    "expires_before", gettext_lazy("expires before"), "expires_at__lt"
+)
 
 
 class FingerprintFilter(LinkedFilter):
     """Credentials that a search by key found. The URL has the fingerprint, not the key."""
 
-    title, parameter_name = "key", "fingerprint"
+    title, parameter_name = gettext_lazy("key"), "fingerprint"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> tuple[()]:
         # It is chosen by the search alone.
@@ -163,7 +167,7 @@ class FingerprintFilter(LinkedFilter):
         )
 
     def in_words(self) -> str:
-        return "the key you typed"
+        return gettext("the key you typed")
 
 
 def parse_fingerprint(text: str | None) -> UUID | None:

@@ -11,6 +11,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
@@ -58,6 +59,7 @@ from revcred.admin_toolkit.filters import TagFilter
 from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
 from revcred.fingerprints import fingerprint
+from revcred.languages import within_sentence
 from revcred.models import (
     Assignment,
     AuditEvent,
@@ -66,6 +68,7 @@ from revcred.models import (
     Subscriber,
     User,
 )
+from revcred.texts import number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 CredentialState = Credential.State
@@ -83,11 +86,20 @@ MAX_PERIODS_SHOWN = 100
 
 def key_period_in_words(key: ExternalKey) -> str:
     """Return kind, end and period of a key, such as `key …eisw since 2026-01-01 08:00 UTC`."""
-    at = f" at {key.gateway}" if key.gateway else ""
+    at = gettext(" at %(gateway)s") % {"gateway": key.gateway} if key.gateway else ""
     if key.active_until is None:
-        return f"{key}{at} since {moment_with_zone(key.active_from)}"
+        return gettext("%(key)s%(at)s since %(moment)s") % {
+            "key": key,
+            "at": at,
+            "moment": moment_with_zone(key.active_from),
+        }
     until = moment_with_zone(key.active_until)
-    return f"{key}{at} since {moment_text(key.active_from)} until {until}"
+    return gettext("%(key)s%(at)s since %(moment)s until %(until)s") % {
+        "key": key,
+        "at": at,
+        "moment": moment_text(key.active_from),
+        "until": until,
+    }
 
 
 class CredentialForm(KeepsMicrosecondsForm):
@@ -114,7 +126,7 @@ class CredentialForm(KeepsMicrosecondsForm):
             customer=self.instance.customer_id, name=name, revoked_at=self.instance.revoked_at
         )
         if same.exclude(pk=self.instance.pk).exists():
-            self.add_error("name", "This customer has a credential of this name already.")
+            self.add_error("name", gettext("This customer has a credential of this name already."))
         return name
 
 
@@ -145,9 +157,9 @@ class CredentialAdmin(SelectionMixin):
     indexed_parameters = frozenset({"customer", "subscription", "holder", "fingerprint"})
     more_columns = ("tags", "expires_at", "public_id", "created_at", "revoked_at")
     search_fields = ("name",)
-    search_help_text = (
-        "A whole key, its last four characters, a holder's e-mail address, or words of a name,"
-        " customer or subscription. Keys are kept out of the address."
+    search_help_text = gettext_lazy(
+        "A whole key, its last four characters, a holder's e-mail address, or words of a"
+        " name, customer or subscription. Keys are kept out of the address."
     )
     fields = ("name", "holders", "environment", "tags", "expires_at")
     autocomplete_fields = ("holders",)
@@ -167,20 +179,20 @@ class CredentialAdmin(SelectionMixin):
         "end-key": EndKeyForm,
     }
 
-    @admin.display(description="keys")
+    @admin.display(description=gettext_lazy("keys"))
     def keys(self, credential: Any) -> str:
         return format_html_join(" ", "<code>…{}</code>", ((k.hint,) for k in credential.now_keys))
 
-    @admin.display(description="charged to")
+    @admin.display(description=gettext_lazy("charged to"))
     def charged_to(self, credential: Any) -> str:
         return ", ".join(str(each.subscription) for each in credential.now_assignments)
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("state"))
     def state(self, credential: Any) -> str:
         state = credential.state_at(timezone.now(), suspended=credential.suspended)
-        return badge(state.label.lower(), CREDENTIAL_STATE_TONES[state])
+        return badge(within_sentence(state.label), CREDENTIAL_STATE_TONES[state])
 
-    @admin.display(description="last used")
+    @admin.display(description=gettext_lazy("last used"))
     def last_used(self, credential: Any) -> Any:
         return max(filter(None, (k.last_used_at for k in credential.now_keys)), default=None)
 
@@ -215,7 +227,7 @@ class CredentialAdmin(SelectionMixin):
     def hit_detail(self, found: Any) -> str:
         state = found.state_at(timezone.now(), suspended=found.suspended)
         hints = "".join(f" …{key.hint}" for key in found.now_keys if key.hint)
-        return f"{found.customer} · {state.label.lower()}{hints and ' ·' + hints}"
+        return f"{found.customer} · {within_sentence(state.label)}{hints and ' ·' + hints}"
 
     def autocomplete_label(self, found: Any) -> str:
         hints = "".join(f" …{key.hint}" for key in found.now_keys)
@@ -327,9 +339,16 @@ class CredentialAdmin(SelectionMixin):
         credential, at = form.instance, form.cleaned_data["expires_at"]
         lately = hooks.recent_calls_of(credential=credential)
         if confirmation.ends_earlier(form, "expires_at"):
-            return [confirmation.ending_calls_in_words(f"through “{credential}”", at, lately)]
-        until = f"until {moment_with_zone(at)}" if at else "without an end"
-        sentence = f"“{credential}” is valid {until}. Its calls are charged as long as that."
+            through = gettext("through “%(credential)s”") % {"credential": credential}
+            return [confirmation.ending_calls_in_words(through, at, lately)]
+        until = (
+            gettext("until %(moment)s") % {"moment": moment_with_zone(at)}
+            if at
+            else gettext("without an end")
+        )
+        sentence = gettext(
+            "“%(credential)s” is valid %(until)s. Its calls are charged as long as that."
+        ) % {"credential": credential, "until": until}
         return [confirmation.effect(sentence, lately)]
 
     def _holder_effects(self, form: Any) -> list[confirmation.Effect]:
@@ -339,18 +358,24 @@ class CredentialAdmin(SelectionMixin):
         before = set(form.initial.get("holders") or ())
         after = set(form.cleaned_data["holders"])
         active_keys = form.instance.keys.at(timezone.now())
-        keys = confirmation.counted(active_keys.count(), "key")
+        keys = number_of(active_keys.count(), "%(count)s key", "%(count)s keys")
         added, gone = after - before, before - after
         sentences = []
         if added:
             names = ", ".join(sorted(map(str, added)))
-            sentences.append(f"{names} may reveal {keys} of “{form.instance}” from now on.")
+            sentences.append(
+                gettext("%(names)s may reveal %(keys)s of “%(instance)s” from now on.")
+                % {"names": names, "keys": keys, "instance": form.instance}
+            )
         # Removing a holder takes back no key that the person has seen.
         if gone:
             names = ", ".join(sorted(map(str, gone)))
             sentences.append(
-                f"{names} may no longer reveal {keys} of “{form.instance}”. They may have seen them"
-                " already: rotate the credential to make these keys worthless."
+                gettext(
+                    "%(names)s may no longer reveal %(keys)s of “%(instance)s”. They may have"
+                    " seen them already: rotate the credential to make these keys worthless."
+                )
+                % {"names": names, "keys": keys, "instance": form.instance}
             )
         return [confirmation.Effect(sentence) for sentence in sentences]
 
@@ -367,7 +392,7 @@ def credential_page_context(credential: Any) -> dict[str, Any]:
     state = credential.state_at(now, suspended=credential.suspended)
     return {
         "now": now,
-        "state": badge(state.label.lower(), CREDENTIAL_STATE_TONES[state]),
+        "state": badge(within_sentence(state.label), CREDENTIAL_STATE_TONES[state]),
         "is_revoked": state is CredentialState.REVOKED,
         "is_suspended": credential.suspended,
         "is_mistake": not mistakes.reason_to_keep(credential),

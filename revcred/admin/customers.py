@@ -11,6 +11,7 @@ from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.accounts import looking
@@ -48,6 +49,7 @@ from revcred.admin_toolkit.search import (
 )
 from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.admin_toolkit.site_search import SearchHit, SearchTerm
+from revcred.languages import within_sentence
 from revcred.models import (
     AddressChange,
     CompanySignIn,
@@ -61,6 +63,7 @@ from revcred.models import (
 )
 from revcred.models.company_sign_ins import MAX_CLIENT_ID_CHARACTERS, MAX_ISSUER_CHARACTERS
 from revcred.outbox import absolute_url
+from revcred.texts import gettext_lazy, grouped, number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 MAX_INLINE_MEMBERSHIPS = 100
@@ -69,19 +72,19 @@ MAX_INLINE_MEMBERSHIPS = 100
 class CustomerFilter(LinkedFilter):
     """Rows of one customer."""
 
-    title, parameter_name, model = "customer", "customer", Customer
+    title, parameter_name, model = gettext_lazy("customer"), "customer", Customer
 
 
 class SubscriberFilter(LinkedFilter):
     """Rows of one subscriber."""
 
-    title, parameter_name, model = "subscriber", "subscriber", Subscriber
+    title, parameter_name, model = gettext_lazy("subscriber"), "subscriber", Subscriber
 
 
 class SuspendedFilter(YesNoFilter):
     """Customers that are suspended."""
 
-    title, parameter_name = "suspended", "suspended"
+    title, parameter_name = gettext_lazy("suspended"), "suspended"
 
     def condition(self, now: datetime) -> Q:
         return Q(suspended_at__isnull=False, suspended_at__lte=now)
@@ -90,7 +93,7 @@ class SuspendedFilter(YesNoFilter):
 class SubscribedProductFilter(LinkedFilter):
     """Customers with a subscription to a product that has not ended."""
 
-    title, parameter_name, model = "subscribed to", "product", Product
+    title, parameter_name, model = gettext_lazy("subscribed to"), "product", Product
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         subscriptions = Subscription.objects.not_ended_at(timezone.now()).filter(product=chosen)
@@ -100,7 +103,7 @@ class SubscribedProductFilter(LinkedFilter):
 class HasCredentialsFilter(YesNoFilter):
     """Customers with a credential that is not revoked."""
 
-    title, parameter_name = "has credentials", "credentials"
+    title, parameter_name = gettext_lazy("has credentials"), "credentials"
 
     def condition(self, now: datetime) -> Q:
         return has_any(Credential.objects.filter(customer=OuterRef("pk"), revoked_at=None))
@@ -109,7 +112,7 @@ class HasCredentialsFilter(YesNoFilter):
 class InvitationFilter(ChoiceFilter):
     """Subscribers by what has become of their invitation."""
 
-    title, parameter_name = "invitation", "invitation"
+    title, parameter_name = gettext_lazy("invitation"), "invitation"
     CONDITIONS: ClassVar[dict[str, Q]] = {
         "accepted": Q(user__isnull=False),
         "open": Q(user=None, invited_at__isnull=False),
@@ -118,9 +121,9 @@ class InvitationFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
-            ("accepted", "Signs in"),
-            ("open", "Invited, not accepted yet"),
-            ("none", "Never invited"),
+            ("accepted", gettext("Signs in")),
+            ("open", gettext("Invited, not accepted yet")),
+            ("none", gettext("Never invited")),
         ]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
@@ -138,11 +141,15 @@ class MemberOfFilter(CustomerFilter):
 class RoleFilter(ChoiceFilter):
     """Memberships of one role."""
 
-    title, parameter_name, choices_of = "role", "role", Membership.Role
+    title, parameter_name, choices_of = gettext_lazy("role"), "role", Membership.Role
 
 
-CreatedSinceFilter = moment_filter("created_since", "created since", "created_at__gte")
-CreatedBeforeFilter = moment_filter("created_before", "created before", "created_at__lt")
+CreatedSinceFilter = moment_filter(
+    "created_since", gettext_lazy("created since"), "created_at__gte"
+)
+CreatedBeforeFilter = moment_filter(
+    "created_before", gettext_lazy("created before"), "created_at__lt"
+)
 
 
 class MembershipForm(ModelForm):
@@ -227,16 +234,33 @@ def new_role_effect(membership: Membership, old: str | None) -> confirmation.Eff
     count = customer.credentials.filter(revoked_at=None).count()
     held = customer.credentials.filter(revoked_at=None, holders=person).count()
     may = {
-        Membership.Role.OWNER: "sees and may reveal all of"
-        f" {confirmation.counted(count, 'credential')}",
-        Membership.Role.MEMBER: f"may reveal {confirmation.counted(held, 'held credential')} of"
-        f" {count:,}",
-        Membership.Role.VIEWER: f"sees {confirmation.counted(held, 'held credential')} of"
-        f" {count:,} and may reveal none",
+        Membership.Role.OWNER: gettext("sees and may reveal all of %(credentials)s")
+        % {"credentials": number_of(count, "%(count)s credential", "%(count)s credentials")},
+        Membership.Role.MEMBER: gettext("may reveal %(credentials)s of %(count)s")
+        % {
+            "credentials": number_of(
+                held, "%(count)s held credential", "%(count)s held credentials"
+            ),
+            "count": grouped(count),
+        },
+        Membership.Role.VIEWER: gettext("sees %(credentials)s of %(count)s and may reveal none")
+        % {
+            "credentials": number_of(
+                held, "%(count)s held credential", "%(count)s held credentials"
+            ),
+            "count": grouped(count),
+        },
     }[Membership.Role(membership.role)]
-    label = membership.get_role_display().lower()
-    was = f", and was {Membership.Role(old).label.lower()} before" if old else ""
-    return confirmation.Effect(f"{person} is {label} of {customer} from now on{was}: {may}.")
+    label = within_sentence(membership.get_role_display())
+    was = (
+        gettext(", and was %(role)s before") % {"role": within_sentence(Membership.Role(old).label)}
+        if old
+        else ""
+    )
+    return confirmation.Effect(
+        gettext("%(person)s is %(label)s of %(customer)s from now on%(was)s: %(may)s.")
+        % {"person": person, "label": label, "customer": customer, "was": was, "may": may}
+    )
 
 
 def membership_end_effect(membership: Membership) -> confirmation.Effect:
@@ -244,9 +268,16 @@ def membership_end_effect(membership: Membership) -> confirmation.Effect:
     customer, person = membership.customer, membership.subscriber
     held = customer.credentials.filter(revoked_at=None, holders=person).count()
     return confirmation.Effect(
-        f"{person} no longer belongs to {customer} from now on, sees nothing of it, and is signed"
-        f" out everywhere. The person holds {confirmation.counted(held, 'credential')} of it, and"
-        " none afterwards. Their keys stay valid: rotate those that the person knows."
+        gettext(
+            "%(person)s no longer belongs to %(customer)s from now on, sees nothing of it, and"
+            " is signed out everywhere. The person holds %(credentials)s of it, and none"
+            " afterwards. Their keys stay valid: rotate those that the person knows."
+        )
+        % {
+            "person": person,
+            "customer": customer,
+            "credentials": number_of(held, "%(count)s credential", "%(count)s credentials"),
+        }
     )
 
 
@@ -281,20 +312,29 @@ def _suspension_effect(customer: Customer) -> confirmation.Effect:
     """Return what suspending or resuming a customer changes, and what goes on."""
     credentials = customer.credentials.filter(revoked_at=None).count()
     now, at = timezone.now(), customer.suspended_at
-    active = confirmation.counted(customer.subscriptions.at(now).count(), "active subscription")
-    figures = (
-        f"{confirmation.counted(credentials, 'credential')} and"
-        f" {confirmation.counted(customer.memberships.count(), 'member')}"
+    active = number_of(
+        customer.subscriptions.at(now).count(),
+        "%(count)s active subscription",
+        "%(count)s active subscriptions",
     )
+    figures = gettext("%(credentials)s and %(members)s") % {
+        "credentials": number_of(credentials, "%(count)s credential", "%(count)s credentials"),
+        "members": number_of(customer.memberships.count(), "%(count)s member", "%(count)s members"),
+    }
     if at is None:
-        revealing = f"From now on keys and secrets are revealed again: {figures}."
+        revealing = gettext("From now on keys and secrets are revealed again: %(figures)s.") % {
+            "figures": figures
+        }
     else:
-        revealing = (
-            f"From {moment_with_zone(at)} on no key or secret of {customer} is revealed: {figures}."
-        )
+        revealing = gettext(
+            "From %(moment)s on no key or secret of %(customer)s is revealed: %(figures)s."
+        ) % {"moment": moment_with_zone(at), "customer": customer, "figures": figures}
     return confirmation.effect(
-        f"{revealing} Calls are not stopped: those to its {active} are counted and charged as"
-        " before. To stop them, suspend its credentials.",
+        gettext(
+            "%(revealing)s Calls are not stopped: those to its %(active)s are counted and"
+            " charged as before. To stop them, suspend its credentials."
+        )
+        % {"revealing": revealing, "active": active},
         hooks.recent_calls_of(customer=customer),
     )
 
@@ -302,13 +342,13 @@ def _suspension_effect(customer: Customer) -> confirmation.Effect:
 class SetCompanySignInForm(ActionForm):
     """Asks for the OpenID Connect provider at which a customer's people sign in."""
 
-    title = "Company sign-in"
-    button = "Save the company sign-in"
+    title = gettext_lazy("Company sign-in")
+    button = gettext_lazy("Save the company sign-in")
     is_destructive = True
-    explanation = (
-        "People of this customer sign in at their company's own OpenID Connect provider. It can"
-        " sign in as any of them whose address is in the customer's mail domains and who belongs"
-        " to no other customer, never as staff. The owners get a mail."
+    explanation = gettext_lazy(
+        "People of this customer sign in at their company's own OpenID Connect provider."
+        " It can sign in as any of them whose address is in the customer's mail domains"
+        " and who belongs to no other customer, never as staff. The owners get a mail."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         company_sign_ins.SuperuserRequired: (None, company_sign_ins.SuperuserRequired.sentence),
@@ -323,13 +363,19 @@ class SetCompanySignInForm(ActionForm):
     issuer = forms.CharField(
         max_length=MAX_ISSUER_CHARACTERS,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="Such as https://login.example.com. Its configuration is at"
-        " /.well-known/openid-configuration below it.",
+        help_text=gettext_lazy(
+            "Such as https://login.example.com. Its configuration is at"
+            " /.well-known/openid-configuration below it."
+        ),
     )
-    client_id = forms.CharField(label="Client ID", max_length=MAX_CLIENT_ID_CHARACTERS)
+    client_id = forms.CharField(
+        label=gettext_lazy("Client ID"), max_length=MAX_CLIENT_ID_CHARACTERS
+    )
     client_secret = ConcealedField(
-        label="Client secret",
-        help_text="Kept sealed, and never shown again. Empty: the one that is kept stays.",
+        label=gettext_lazy("Client secret"),
+        help_text=gettext_lazy(
+            "Kept sealed, and never shown again. Empty: the one that is kept stays."
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -339,33 +385,47 @@ class SetCompanySignInForm(ActionForm):
             self.fields["issuer"].initial = company.issuer
             self.fields["client_id"].initial = company.client_id
         url = absolute_url(reverse("openid_connect_callback", args=[f"company-{self.target.pk}"]))
-        self.fields["client_id"].help_text = f"Of a client whose redirect address is {url}"
+        self.fields["client_id"].help_text = gettext(
+            "Of a client whose redirect address is %(url)s"
+        ) % {"url": url}
 
     def effects(self) -> list[confirmation.Effect]:
-        domains = ", ".join(self.target.email_domains) or "no domain"
-        members = confirmation.counted(self.target.memberships.count(), "member")
+        domains = ", ".join(self.target.email_domains) or gettext("no domain")
+        members = number_of(
+            self.target.memberships.count(), "%(count)s member", "%(count)s members"
+        )
         return [
             confirmation.Effect(
-                f"Whoever runs {self.cleaned_data['issuer']} can sign in as {members} of"
-                f" {self.target} with addresses at {domains}. If issuer or client change, everybody"
-                " is connected anew, and whoever was connected is signed out."
+                gettext(
+                    "Whoever runs %(issuer)s can sign in as %(members)s of %(target)s with"
+                    " addresses at %(domains)s. If issuer or client change, everybody is connected"
+                    " anew, and whoever was connected is signed out."
+                )
+                % {
+                    "issuer": self.cleaned_data["issuer"],
+                    "members": members,
+                    "target": self.target,
+                    "domains": domains,
+                }
             )
         ]
 
     def perform(self, by: User) -> str:
         company_sign_ins.set_company_sign_in(customer=self.target, by=by, **self.cleaned_data)
-        return f"People of {self.target} can sign in at their company."
+        return gettext("People of %(target)s can sign in at their company.") % {
+            "target": self.target
+        }
 
 
 class EndCompanySignInForm(ActionForm):
     """Asks before nobody can sign in by the company any more."""
 
-    title = "End the company sign-in"
-    button = "End the company sign-in"
+    title = gettext_lazy("End the company sign-in")
+    button = gettext_lazy("End the company sign-in")
     is_destructive = True
-    explanation = (
-        "Nobody signs in at the company any more. Everybody who did is signed out. People without a"
-        " password choose one by mail. The owners get a mail."
+    explanation = gettext_lazy(
+        "Nobody signs in at the company any more. Everybody who did is signed out. People"
+        " without a password choose one by mail. The owners get a mail."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         company_sign_ins.SuperuserRequired: (None, company_sign_ins.SuperuserRequired.sentence),
@@ -373,12 +433,19 @@ class EndCompanySignInForm(ActionForm):
 
     def effects(self) -> list[confirmation.Effect]:
         connected = company_sign_ins.count_connected(customer=self.target)
-        people = confirmation.counted(connected, "connected login")
-        return [confirmation.Effect(f"{people} of {self.target} can no longer sign in so.")]
+        people = number_of(connected, "%(count)s connected login", "%(count)s connected logins")
+        return [
+            confirmation.Effect(
+                gettext("%(people)s of %(target)s can no longer sign in so.")
+                % {"people": people, "target": self.target}
+            )
+        ]
 
     def perform(self, by: User) -> str:
         company_sign_ins.end_company_sign_in(customer=self.target, by=by)
-        return f"People of {self.target} no longer sign in at their company."
+        return gettext("People of %(target)s no longer sign in at their company.") % {
+            "target": self.target
+        }
 
 
 @admin.register(Customer)
@@ -403,7 +470,7 @@ class CustomerAdmin(MembershipInlineMixin, ActionPagesMixin):
         CreatedBeforeFilter,
     )
     search_fields = ("name", "external_key")
-    search_help_text = "Words of a name or external key."
+    search_help_text = gettext_lazy("Words of a name or external key.")
     readonly_fields = ("created_at",)
     change_form_template = "admin/revcred/customer/change_form.html"
     fieldsets: ClassVar[Any] = (
@@ -412,7 +479,7 @@ class CustomerAdmin(MembershipInlineMixin, ActionPagesMixin):
             {"fields": ("name", "external_key", "email_domains", "tags", "suspended_at", "notes")},
         ),
         # Rarely needed, so folded away.
-        ("More", {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
+        (gettext_lazy("More"), {"classes": ("collapse",), "fields": ("metadata", "created_at")}),
     )
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
@@ -438,13 +505,13 @@ class CustomerAdmin(MembershipInlineMixin, ActionPagesMixin):
 class InviteSubscriberForm(ActionForm):
     """Asks before an invitation is sent."""
 
-    title = "Invite"
-    button = "Send the invitation"
+    title = gettext_lazy("Invite")
+    button = gettext_lazy("Send the invitation")
     permission = "invite"
-    explanation = (
-        "Sends an e-mail with a link to choose a password and sign in to the storefront. The link"
-        " works once and for three days; you can send it again. A subscriber who has a login"
-        " already gets a link to choose a new password."
+    explanation = gettext_lazy(
+        "Sends an e-mail with a link to choose a password and sign in to the storefront."
+        " The link works once and for three days; you can send it again. A subscriber who"
+        " has a login already gets a link to choose a new password."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         subscribers.AddressOfAnotherSubscriber: (
@@ -457,39 +524,46 @@ class InviteSubscriberForm(ActionForm):
 
     def perform(self, by: User) -> str:
         subscribers.invite_subscriber(subscriber=self.target, by=by, request=self.request)
-        return f"An invitation was sent to {self.target.user or self.target.email}."
+        return gettext("An invitation was sent to %(user)s.") % {
+            "user": self.target.user or self.target.email
+        }
 
 
 class LookForm(ActionForm):
     """Asks before the storefront is shown as the subscriber sees it."""
 
-    title = "Look as this subscriber does"
-    button = "Look"
+    title = gettext_lazy("Look as this subscriber does")
+    button = gettext_lazy("Look")
     permission = "look_as"
-    explanation = (
-        "Shows the storefront as this person sees it, for 30 minutes or until you stop. Nothing can"
-        " be changed there, and no key or secret is revealed. It is on record, and the person is"
-        " not told."
+    explanation = gettext_lazy(
+        "Shows the storefront as this person sees it, for 30 minutes or until you stop."
+        " Nothing can be changed there, and no key or secret is revealed. It is on record,"
+        " and the person is not told."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        NobodySignsIn: (None, "This subscriber has no login, or one that is off."),
-        NotAllowedToLook: (None, "You may not look as a subscriber does."),
+        NobodySignsIn: (None, gettext_lazy("This subscriber has no login, or one that is off.")),
+        NotAllowedToLook: (None, gettext_lazy("You may not look as a subscriber does.")),
     }
 
     def perform(self, by: User) -> str:
         looking.begin_look(self.request, self.target)
-        return f"You look as {self.target} does."
+        return gettext("You look as %(target)s does.") % {"target": self.target}
 
 
 class CancelAddressChangeForm(ActionForm):
     """Asks before a new address that is not confirmed yet is dropped."""
 
-    title = "Cancel the new address"
-    button = "Cancel the new address"
-    explanation = "The present address stays, and the link that was sent stops working."
+    title = gettext_lazy("Cancel the new address")
+    button = gettext_lazy("Cancel the new address")
+    explanation = gettext_lazy(
+        "The present address stays, and the link that was sent stops working."
+    )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
-        addresses.AddressChangeNotOpen: (None, "No new address is waiting for confirmation."),
+        addresses.AddressChangeNotOpen: (
+            None,
+            gettext_lazy("No new address is waiting for confirmation."),
+        ),
     }
 
     def perform(self, by: User) -> str:
@@ -499,7 +573,10 @@ class CancelAddressChangeForm(ActionForm):
         if change is None:
             raise addresses.AddressChangeNotOpen
         addresses.cancel_address_change(change=change, by=by, request=self.request)
-        return f"{change.new_email} was cancelled. The address stays {change.old_email}."
+        return gettext("%(new_email)s was cancelled. The address stays %(old_email)s.") % {
+            "new_email": change.new_email,
+            "old_email": change.old_email,
+        }
 
 
 class SubscriberForm(KeepsMicrosecondsForm):
@@ -528,23 +605,33 @@ def pending_address_in_words(login: User | None) -> str:
     changes = AddressChange.objects.open().filter(user=login)
     change = changes.select_related("asked_by").first() if login else None
     if change is None:
-        return "none"
-    return (
-        f"{change.new_email}, asked for by {change.asked_by or 'the operator'}"
-        f" at {moment_text(change.asked_at)}. It counts once it is confirmed from there."
-    )
+        return gettext("none")
+    return gettext(
+        "%(new_email)s, asked for by %(asked_by)s at %(moment)s. It counts once it is"
+        " confirmed from there."
+    ) % {
+        "new_email": change.new_email,
+        "asked_by": change.asked_by or gettext("the operator"),
+        "moment": moment_text(change.asked_at),
+    }
 
 
 def tell_confirmation_sent(request: HttpRequest, change: AddressChange | None) -> None:
     """Tell that a new address does not count before it is confirmed."""
     if change is None:
         return
-    asks = " and the password" if change.needs_password else ""
-    messages.info(
-        request,
-        f"A link was sent to {change.new_email}. Until it is confirmed with it{asks}, the address"
-        f" stays {change.old_email}, which is told as well.",
+    sentence = (
+        gettext(
+            "A link was sent to %(new)s. Until it is confirmed with it and the password, the"
+            " address stays %(old)s, which is told as well."
+        )
+        if change.needs_password
+        else gettext(
+            "A link was sent to %(new)s. Until it is confirmed with it, the address stays %(old)s,"
+            " which is told as well."
+        )
     )
+    messages.info(request, sentence % {"new": change.new_email, "old": change.old_email})
 
 
 class LoginErrorMessagesMixin(AuditedModelAdmin):
@@ -554,7 +641,7 @@ class LoginErrorMessagesMixin(AuditedModelAdmin):
         try:
             return super().changeform_view(request, *args, **kwargs)
         except users.LoginActionError as error:
-            messages.error(request, f"{error} Nothing was saved.")
+            messages.error(request, gettext("%(error)s Nothing was saved.") % {"error": error})
             return HttpResponseRedirect(request.path)
 
 
@@ -568,7 +655,7 @@ class SubscriberAdmin(
     list_display = ("email", "name", "external_key", "signs_in", "invited_at", "created_at")
     list_filter = (InvitationFilter, MemberOfFilter, CreatedSinceFilter, CreatedBeforeFilter)
     search_fields = ("email", "name", "external_key")
-    search_help_text = "Words of a name, an e-mail address or an external key."
+    search_help_text = gettext_lazy("Words of a name, an e-mail address or an external key.")
     fields = ("email", "new_address", "name", "external_key", "user", "invited_at", "created_at")
     readonly_fields = ("user", "new_address", "invited_at", "created_at")
     list_select_related = ("user",)
@@ -588,11 +675,11 @@ class SubscriberAdmin(
             return HttpResponseRedirect(reverse("storefront:home"))
         return super().action_done(request, form, target, sentence)
 
-    @admin.display(description="signs in", boolean=True)
+    @admin.display(description=gettext_lazy("signs in"), boolean=True)
     def signs_in(self, subscriber: Subscriber) -> bool:
         return subscriber.user_id is not None
 
-    @admin.display(description="new address")
+    @admin.display(description=gettext_lazy("new address"))
     def new_address(self, subscriber: Subscriber) -> str:
         return pending_address_in_words(subscriber.user)
 
@@ -640,7 +727,9 @@ class MembershipAdmin(RoleChoiceMixin, AuditedModelAdmin):
     autocomplete_fields = ("subscriber", "customer")
     ordering = ("-pk",)
     search_fields = ("subscriber__email",)
-    search_help_text = "A subscriber's whole e-mail address, or words of a customer's name."
+    search_help_text = gettext_lazy(
+        "A subscriber's whole e-mail address, or words of a customer's name."
+    )
 
     def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
         """Return nothing: the customers and subscribers themselves are found."""

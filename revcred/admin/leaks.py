@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred import hooks, leaks
 from revcred.actions import credentials
@@ -16,11 +17,12 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, FieldErrors
 from revcred.admin_toolkit.lists import parse_id
 from revcred.models import Credential, ExternalKey, User
+from revcred.texts import gettext_lazy, grouped, number_of
 from revcred.time_zones import moment_with_zone
 
 MAX_KEYS_SHOWN = 200
-TOO_LONG_MESSAGE = (
-    f"At most {leaks.MAX_SCANNED_CHARACTERS:,} characters can be pasted at once. Choose a file"
+TOO_LONG_MESSAGE = gettext_lazy(
+    "At most %(most)s characters can be pasted at once. Choose a file"
     " instead: it is searched in parts."
 )
 
@@ -28,28 +30,33 @@ TOO_LONG_MESSAGE = (
 class ContainLeakForm(ActionForm):
     """Suspends, rotates and tells, for the keys that were found."""
 
-    title = "Suspend, rotate and tell the holders"
-    button = "Contain the leak"
+    title = gettext_lazy("Suspend, rotate and tell the holders")
+    button = gettext_lazy("Contain the leak")
     is_destructive = True
-    explanation = (
-        "The keys end at once, and each credential gets a new key, which its holders find in the"
-        " storefront. They are told by e-mail. Calls with the old keys wait in quarantine."
+    explanation = gettext_lazy(
+        "The keys end at once, and each credential gets a new key, which its holders find"
+        " in the storefront. They are told by e-mail. Calls with the old keys wait in"
+        " quarantine."
     )
     field_errors: ClassVar[FieldErrors] = {
-        credentials.CredentialRevoked: ("keys", "One of these credentials has been revoked."),
+        credentials.CredentialRevoked: (
+            "keys",
+            gettext_lazy("One of these credentials has been revoked."),
+        ),
     }
 
     keys = forms.ModelMultipleChoiceField(
         ExternalKey.objects.none(), widget=forms.CheckboxSelectMultiple
     )
     where = forms.CharField(
-        max_length=200, help_text="Where they were found. For the record and the e-mail."
+        max_length=200,
+        help_text=gettext_lazy("Where they were found. For the record and the e-mail."),
     )
     suspend = forms.BooleanField(
         required=False,
         initial=True,
-        label="Suspend the credentials until somebody resumes them",
-        help_text="Without: calls with the new keys are charged at once.",
+        label=gettext_lazy("Suspend the credentials until somebody resumes them"),
+        help_text=gettext_lazy("Without: calls with the new keys are charged at once."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,11 +72,13 @@ class ContainLeakForm(ActionForm):
         effects = []
         now = timezone.now()
         for key in self.cleaned_data["keys"]:
-            told = confirmation.counted(key.credential.holders.count(), "holder is", "holders are")
-            sentence = (
-                f"From {moment_with_zone(now)} on, calls with {_label_of_key(key)} are charged to"
-                f" nobody. {told} told by e-mail."
+            told = number_of(
+                key.credential.holders.count(), "%(count)s holder is", "%(count)s holders are"
             )
+            sentence = gettext(
+                "From %(moment)s on, calls with %(label_of_key)s are charged to nobody."
+                " %(told)s told by e-mail."
+            ) % {"moment": moment_with_zone(now), "label_of_key": _label_of_key(key), "told": told}
             effects.append(confirmation.effect(sentence, hooks.recent_calls_of(key=key)))
         return effects
 
@@ -79,12 +88,21 @@ class ContainLeakForm(ActionForm):
             keys=data["keys"], is_suspended=data["suspend"], where=data["where"], by=by
         )
         self.target = data["keys"][0].credential
-        done = confirmation.counted(len(contained), "credential")
-        return f"{done} rotated{' and suspended' if data['suspend'] else ''}. The holders are told."
+        done = number_of(len(contained), "%(count)s credential", "%(count)s credentials")
+        sentence = (
+            gettext("%(credentials)s rotated and suspended. The holders are told.")
+            if data["suspend"]
+            else gettext("%(credentials)s rotated. The holders are told.")
+        )
+        return sentence % {"credentials": done}
 
 
 def _label_of_key(key: ExternalKey) -> str:
-    return f"key …{key.hint} of “{key.credential}” ({key.credential.customer})"
+    return gettext("key …%(hint)s of “%(credential)s” (%(customer)s)") % {
+        "hint": key.hint,
+        "credential": key.credential,
+        "customer": key.credential.customer,
+    }
 
 
 def keys_by_id(ids: list[str]) -> Any:
@@ -98,7 +116,7 @@ def leak_desk_page(request: HttpRequest, site: Any) -> HttpResponse:
     """Ask for a text or a file, and show which of our keys are in it. Keeps nothing of it."""
     _check_may_look(request)
     context = site.each_context(request) | {
-        "title": "Leak desk",
+        "title": gettext("Leak desk"),
         "subtitle": None,
         "opts": Credential._meta,
         "scan_url": reverse("admin:revcred_credential_leaks-scan"),
@@ -128,16 +146,16 @@ def _found_in(request: HttpRequest) -> tuple[list[ExternalKey], str]:
     try:
         return leaks.find_keys(request.POST.get("text", "")), ""
     except ValueError:
-        return [], TOO_LONG_MESSAGE
+        return [], TOO_LONG_MESSAGE % {"most": grouped(leaks.MAX_SCANNED_CHARACTERS)}
 
 
 def _state_of(key: ExternalKey) -> str:
     now = timezone.now()
     if key.credential.revoked_at:
-        return "credential revoked"
+        return gettext("credential revoked")
     if not key.outlasts(now):
-        return f"ended {moment_with_zone(key.active_until)}"
-    return "valid" if key.is_active_at(now) else "valid later"
+        return gettext("ended %(moment)s") % {"moment": moment_with_zone(key.active_until)}
+    return gettext("valid") if key.is_active_at(now) else gettext("valid later")
 
 
 def _check_may_look(request: HttpRequest) -> None:

@@ -7,17 +7,19 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from revcred.admin_toolkit.audited import ReadOnlyModelAdmin
 from revcred.admin_toolkit.badges import badge
 from revcred.admin_toolkit.filters import ChoiceFilter, moment_filter
 from revcred.models import OutgoingMail
+from revcred.texts import gettext_lazy
 
 
 class MailStateFilter(ChoiceFilter):
     """Mails that were sent, wait, or were given up."""
 
-    title, parameter_name = "state", "state"
+    title, parameter_name = gettext_lazy("state"), "state"
     CONDITIONS: ClassVar[dict[str, Q]] = {
         "sent": Q(sent_at__isnull=False),
         "waiting": Q(next_try_at__isnull=False, sent_at=None),
@@ -25,7 +27,11 @@ class MailStateFilter(ChoiceFilter):
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("sent", "Sent"), ("waiting", "Waiting"), ("given_up", "Given up")]
+        return [
+            ("sent", gettext("Sent")),
+            ("waiting", gettext("Waiting")),
+            ("given_up", gettext("Given up")),
+        ]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         return queryset.filter(self.CONDITIONS[chosen])
@@ -38,8 +44,8 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     list_display = ("recipient", "subject", "state", "created_at", "sent_at", "attempts")
     list_filter = (
         MailStateFilter,
-        moment_filter("since", "made since", "created_at__gte"),
-        moment_filter("before", "made before", "created_at__lt"),
+        moment_filter("since", gettext_lazy("made since"), "created_at__gte"),
+        moment_filter("before", gettext_lazy("made before"), "created_at__lt"),
     )
     fields = (
         "recipient",
@@ -52,7 +58,7 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
         "last_error",
     )
     readonly_fields = fields
-    search_help_text = "The beginning of a recipient's address."
+    search_help_text = gettext_lazy("The beginning of a recipient's address.")
     search_fields = ("recipient",)
 
     def get_fields(self, request: Any, obj: Any = None) -> Any:
@@ -63,9 +69,9 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     def get_readonly_fields(self, request: Any, obj: Any = None) -> Any:
         return self.get_fields(request, obj)
 
-    @admin.display(description="text")
+    @admin.display(description=gettext_lazy("text"))
     def text(self, mail: OutgoingMail) -> str:
-        return format_html("<pre>{}</pre>", mail.unseal() or "It was wiped after sending.")
+        return format_html("<pre>{}</pre>", mail.unseal() or gettext("It was wiped after sending."))
 
     def get_queryset(self, request: Any) -> QuerySet[OutgoingMail]:
         # The body is sealed and never shown: do not even read it.
@@ -74,10 +80,17 @@ class OutgoingMailAdmin(ReadOnlyModelAdmin):
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [OutgoingMail.objects.filter(recipient__startswith=term.lower()).values("pk")]
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("state"))
     def state(self, mail: OutgoingMail) -> str:
         if mail.sent_at:
             return badge("sent", "good")
         if mail.next_try_at is None:
-            return badge(f"given up: {mail.last_error}", "bad")
-        return badge(f"waiting: {mail.last_error}" if mail.last_error else "waiting", "over")
+            return badge(
+                gettext("given up: %(last_error)s") % {"last_error": mail.last_error}, "bad"
+            )
+        return badge(
+            gettext("waiting: %(last_error)s") % {"last_error": mail.last_error}
+            if mail.last_error
+            else gettext("waiting"),
+            "over",
+        )

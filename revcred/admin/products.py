@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.actions import subscriptions
@@ -18,16 +19,17 @@ from revcred.admin_toolkit.generic import ModelForm, TabularInline
 from revcred.admin_toolkit.lists import parse_id, rows_containing
 from revcred.admin_toolkit.renaming import ReattributeRenamedMixin
 from revcred.models import PathRule, Product, Source
+from revcred.texts import gettext_lazy, number_of
 from revcred.time_zones import moment_with_zone
 
 
 class CountedCallsFilter(ChoiceFilter):
     """Products that count all calls, or only those to their sources."""
 
-    title, parameter_name = "counts", "counts"
+    title, parameter_name = gettext_lazy("counts"), "counts"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("all", "All calls"), ("sources", "Calls to its sources only")]
+        return [("all", gettext("All calls")), ("sources", gettext("Calls to its sources only"))]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         return queryset.filter(restricted=chosen == "sources")
@@ -36,7 +38,7 @@ class CountedCallsFilter(ChoiceFilter):
 class SourceOfProductFilter(LinkedFilter):
     """Products that count a source."""
 
-    title, parameter_name, model = "source", "source", Source
+    title, parameter_name, model = gettext_lazy("source"), "source", Source
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         return queryset.filter(sources=chosen)
@@ -45,7 +47,7 @@ class SourceOfProductFilter(LinkedFilter):
 class ProductOfSourceFilter(LinkedFilter):
     """Sources that a product counts."""
 
-    title, parameter_name, model = "product", "product", Product
+    title, parameter_name, model = gettext_lazy("product"), "product", Product
 
     def narrow(self, queryset: QuerySet[Any], chosen: int) -> QuerySet[Any]:
         return queryset.filter(products=chosen)
@@ -54,7 +56,7 @@ class ProductOfSourceFilter(LinkedFilter):
 class InProductFilter(YesNoFilter):
     """Sources that a product counts, or none."""
 
-    title, parameter_name = "counted by a product", "counted"
+    title, parameter_name = gettext_lazy("counted by a product"), "counted"
 
     def condition(self, now: datetime) -> Exists:
         return Exists(Product.sources.through.objects.filter(source=OuterRef("pk")))
@@ -63,7 +65,7 @@ class InProductFilter(YesNoFilter):
 class SwitchedOffRuleFilter(YesNoFilter):
     """Sources with a path rule that is switched off."""
 
-    title, parameter_name = "has a rule that is switched off", "switched_off"
+    title, parameter_name = gettext_lazy("has a rule that is switched off"), "switched_off"
 
     def condition(self, now: datetime) -> Exists:
         return Exists(PathRule.objects.filter(Q(switched_off=True), source=OuterRef("pk")))
@@ -72,7 +74,7 @@ class SwitchedOffRuleFilter(YesNoFilter):
 class NameSearchMixin(ReattributeRenamedMixin):
     """Searches by name and external key without an index: there are few products and sources."""
 
-    search_help_text = "Words of a name or external key."
+    search_help_text = gettext_lazy("Words of a name or external key.")
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         everything = self.model._base_manager.all()
@@ -95,11 +97,14 @@ class ProductForm(KeepsMicrosecondsForm):
     OPEN, CLOSED = "open", "closed"
 
     without_sources = forms.ChoiceField(
-        label="Without sources",
-        choices=((CLOSED, "Counts no calls"), (OPEN, "Counts all calls")),
+        label=gettext_lazy("Without sources"),
+        choices=(
+            (CLOSED, gettext_lazy("Counts no calls")),
+            (OPEN, gettext_lazy("Counts all calls")),
+        ),
         required=False,
         widget=forms.RadioSelect,
-        help_text="Needed when you remove the last source.",
+        help_text=gettext_lazy("Needed when you remove the last source."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -112,9 +117,9 @@ class ProductForm(KeepsMicrosecondsForm):
         cleaned = super().clean() or self.cleaned_data
         is_left = self.instance.restricted and not cleaned.get("sources")
         if is_left and not cleaned.get("without_sources"):
-            message = (
-                "No source is left. Choose whether the product counts no calls or all calls from"
-                " now on."
+            message = gettext(
+                "No source is left. Choose whether the product counts no calls or all"
+                " calls from now on."
             )
             self.add_error("without_sources", message)
         return cleaned
@@ -137,9 +142,16 @@ class SlowRulesMixin(NameSearchMixin):
             for rule in slow.select_related("source"):
                 messages.warning(
                     request,
-                    f"The path rule of “{rule.source}” that {rule} was switched off at"
-                    f" {moment_with_zone(rule.found_slow_at)}, since it took too long on paths of"
-                    " calls. Write a simpler expression and switch it on.",
+                    gettext(
+                        "The path rule of “%(source)s” that %(rule)s was switched off at"
+                        " %(moment)s, since it took too long on paths of calls. Write a simpler"
+                        " expression and switch it on."
+                    )
+                    % {
+                        "source": rule.source,
+                        "rule": rule,
+                        "moment": moment_with_zone(rule.found_slow_at),
+                    },
                 )
         return super().change_view(request, object_id, form_url, extra_context)
 
@@ -147,12 +159,22 @@ class SlowRulesMixin(NameSearchMixin):
 def counted_calls_in_words(product: Product) -> str:
     """Return which calls a product counts, such as `calls to 2 sources only`."""
     if not Product.objects.filter(pk=product.pk, restricted=True).exists():
-        return "all calls"
+        return gettext("all calls")
     sources = product.sources.count()
     if not sources:
-        return "no calls" if not product.also_without_source else "calls of no source"
-    calls = f"calls to {confirmation.counted(sources, 'source')}"
-    return f"{calls} and those of no source" if product.also_without_source else f"{calls} only"
+        return (
+            gettext("no calls")
+            if not product.also_without_source
+            else gettext("calls of no source")
+        )
+    calls = gettext("calls to %(sources)s") % {
+        "sources": number_of(sources, "%(count)s source", "%(count)s sources")
+    }
+    return (
+        gettext("%(calls)s and those of no source") % {"calls": calls}
+        if product.also_without_source
+        else gettext("%(calls)s only") % {"calls": calls}
+    )
 
 
 @admin.register(Product)
@@ -189,10 +211,16 @@ class ProductAdmin(SlowRulesMixin):
         if not form.initial.get("external_key") or not counting & {*form.changed_data}:
             return []
         product = form.instance
-        count = confirmation.counted(product.subscriptions.count(), "subscription")
+        count = number_of(
+            product.subscriptions.count(), "%(count)s subscription", "%(count)s subscriptions"
+        )
         calls = counted_calls_in_words(product)
-        sentence = f"{count} to {product} will count {calls}, from their start on."
-        return [confirmation.effect(sentence, hooks.recent_calls_of(product=product), "They")]
+        sentence = gettext(
+            "%(count)s to %(product)s will count %(calls)s, from their start on."
+        ) % {"count": count, "product": product, "calls": calls}
+        return [
+            confirmation.effect(sentence, hooks.recent_calls_of(product=product), gettext("They"))
+        ]
 
     def save_related(
         self, request: HttpRequest, form: ModelForm, formsets: Any, change: Any
@@ -231,10 +259,10 @@ class SourceAdmin(SlowRulesMixin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
         return super().get_queryset(request).prefetch_related("path_rules")
 
-    @admin.display(description="paths")
+    @admin.display(description=gettext_lazy("paths"))
     def paths(self, source: Source) -> str:
         return ", ".join(
-            f"{rule} (switched off)" if rule.switched_off else str(rule)
+            gettext("%(rule)s (switched off)") % {"rule": rule} if rule.switched_off else str(rule)
             for rule in source.path_rules.all()
         )
 
@@ -247,9 +275,20 @@ class SourceAdmin(SlowRulesMixin):
         source = form.instance
         return [
             confirmation.Effect(
-                f"Calls belong to “{source}” if they name it {source.external_key}, or by"
-                f" {confirmation.counted(source.path_rules.count(), 'path rule')}."
-                f" {confirmation.counted(source.products.count(), 'product')} count it."
+                gettext(
+                    "Calls belong to “%(source)s” if they name it %(external_key)s, or by"
+                    " %(rules)s. %(products)s count it."
+                )
+                % {
+                    "source": source,
+                    "external_key": source.external_key,
+                    "rules": number_of(
+                        source.path_rules.count(), "%(count)s path rule", "%(count)s path rules"
+                    ),
+                    "products": number_of(
+                        source.products.count(), "%(count)s product", "%(count)s products"
+                    ),
+                }
             )
         ]
 

@@ -10,12 +10,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from revcred import roles
 from revcred.admin_toolkit.generic import ModelAdmin, ModelChoiceIterator, ModelMultipleChoiceField
 from revcred.models import User
+from revcred.texts import gettext_lazy
 
-OWN_GROUP_EXPLANATION = "A group of this installation's own."
+OWN_GROUP_EXPLANATION = gettext_lazy("A group of this installation's own.")
 
 
 class RolesIterator(ModelChoiceIterator):
@@ -37,10 +39,10 @@ class RolesField(ModelMultipleChoiceField):
     def __init__(self) -> None:
         super().__init__(
             Group.objects.all(),
-            label="Roles",
+            label=gettext("Roles"),
             required=False,
             widget=forms.CheckboxSelectMultiple,
-            help_text="Several may be chosen: a person may do what any of them allows.",
+            help_text=gettext("Several may be chosen: a person may do what any of them allows."),
         )
 
     def label_from_instance(self, obj: Any) -> SafeString:
@@ -55,7 +57,10 @@ class RightsIterator(ModelChoiceIterator):
     def __iter__(self) -> Iterator[Any]:
         permissions = {roles.right_name(row): row for row in self.queryset}
         for area, words in roles.RIGHTS_BY_AREA.items():
-            yield area, [self.choice(permissions[right]) for right in words if right in permissions]
+            yield (
+                gettext(area),
+                [self.choice(permissions[right]) for right in words if right in permissions],
+            )
 
 
 class RightsField(ModelMultipleChoiceField):
@@ -80,9 +85,9 @@ def rights_in_words(permissions: QuerySet[Permission]) -> str:
     given = {
         roles.right_name(permission) for permission in permissions.select_related("content_type")
     }
-    return (
-        "; ".join(words for right, words in roles.RIGHT_LABELS.items() if right in given) or "none"
-    )
+    return "; ".join(
+        str(words) for right, words in roles.RIGHT_LABELS.items() if right in given
+    ) or gettext("none")
 
 
 class RightsChoiceMixin(ModelAdmin):
@@ -129,14 +134,14 @@ class RightsChoiceMixin(ModelAdmin):
         """Return the fields, those of rights replaced by their sentences."""
         return tuple(self.in_words.get(field, field) for field in fields)
 
-    @admin.display(description="roles")
+    @admin.display(description=gettext_lazy("roles"))
     def its_roles(self, user: User) -> str:
-        return ", ".join(group.name for group in user.groups.all()) or "none"
+        return ", ".join(group.name for group in user.groups.all()) or gettext("none")
 
-    @admin.display(description="single rights")
+    @admin.display(description=gettext_lazy("single rights"))
     def its_single_rights(self, user: User) -> str:
         return rights_in_words(user.user_permissions.all())
 
-    @admin.display(description="rights")
+    @admin.display(description=gettext_lazy("rights"))
     def its_rights(self, group: Group) -> str:
         return rights_in_words(group.permissions.all())

@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.actions import credentials, subscribers, users
 from revcred.admin_toolkit import confirmation, pickers
 from revcred.admin_toolkit.action_pages import FieldErrors
-from revcred.admin_toolkit.confirmation import counted
 from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.admin_toolkit.selections import SelectionForm
 from revcred.list_files import ListFormat, write_list
 from revcred.models import Credential, Subscriber, Subscription, Upload, User
+from revcred.texts import gettext_lazy, grouped, kept_language, number_of
 from revcred.time_zones import moment_with_zone
 from revcred.uploads.actions import NoRoom, receive_upload
 from revcred.uploads.columns import VALUE_SEPARATOR, ListKind
@@ -31,30 +32,37 @@ class CredentialSelectionForm(SelectionForm):
     """An action on many credentials, of which the revoked ones stay as they are."""
 
     model = Credential
-    none_concerned = "All of these credentials are revoked, or in that state already."
+    none_concerned = gettext_lazy("All of these credentials are revoked, or in that state already.")
     field_errors: ClassVar[FieldErrors] = {
-        credentials.CredentialRevoked: (None, "One of them has been revoked meanwhile. Try again."),
+        credentials.CredentialRevoked: (
+            None,
+            gettext_lazy("One of them has been revoked meanwhile. Try again."),
+        ),
     }
 
     def concerned(self, rows: list[Any]) -> list[Any]:
         return [row for row in rows if row.revoked_at is None]
 
     def ending_effect(self) -> confirmation.Effect:
-        sentence = (
-            f"From {moment_with_zone(timezone.now())} on, calls with"
-            f" {counted(len(self.rows), 'credential')} are charged to nobody"
-        )
+        sentence = gettext(
+            "From %(moment)s on, calls with %(credentials)s are charged to nobody"
+        ) % {
+            "moment": moment_with_zone(timezone.now()),
+            "credentials": number_of(
+                len(self.rows), "%(count)s credential", "%(count)s credentials"
+            ),
+        }
         return self.effect_on_rows(sentence, lambda row: hooks.recent_calls_of(credential=row))
 
 
 class SuspendManyForm(CredentialSelectionForm):
     """Suspends credentials."""
 
-    title = "Suspend"
-    button = "Suspend them"
-    about = (
-        "From now on their transactions wait in quarantine instead of being charged. You can resume"
-        " them at any time."
+    title = gettext_lazy("Suspend")
+    button = gettext_lazy("Suspend them")
+    about = gettext_lazy(
+        "From now on their transactions wait in quarantine instead of being charged. You"
+        " can resume them at any time."
     )
 
     def concerned(self, rows: list[Any]) -> list[Any]:
@@ -66,16 +74,20 @@ class SuspendManyForm(CredentialSelectionForm):
     def perform(self, by: User) -> str:
         for row in self.rows:
             credentials.suspend_credential(credential=row, by=by)
-        self.undo = ("resume", "Undo: resume them", [row.pk for row in self.rows])
-        return f"{counted(len(self.rows), 'credential')} suspended."
+        self.undo = ("resume", gettext("Undo: resume them"), [row.pk for row in self.rows])
+        return gettext("%(credentials)s suspended.") % {
+            "credentials": number_of(
+                len(self.rows), "%(count)s credential", "%(count)s credentials"
+            )
+        }
 
 
 class ResumeManyForm(CredentialSelectionForm):
     """Resumes suspended credentials."""
 
-    title = "Resume"
-    button = "Resume them"
-    about = (
+    title = gettext_lazy("Resume")
+    button = gettext_lazy("Resume them")
+    about = gettext_lazy(
         "From now on their transactions are charged again. Those that came while they were"
         " suspended stay in quarantine."
     )
@@ -84,7 +96,11 @@ class ResumeManyForm(CredentialSelectionForm):
         return [row for row in super().concerned(rows) if row.suspended]
 
     def effects(self) -> list[confirmation.Effect]:
-        sentence = f"From now on, calls with {counted(len(self.rows), 'credential')} count again"
+        sentence = gettext("From now on, calls with %(credentials)s count again") % {
+            "credentials": number_of(
+                len(self.rows), "%(count)s credential", "%(count)s credentials"
+            )
+        }
         return [
             self.effect_on_rows(sentence, lambda row: hooks.recent_calls_of(credential=row)),
         ]
@@ -92,19 +108,27 @@ class ResumeManyForm(CredentialSelectionForm):
     def perform(self, by: User) -> str:
         for row in self.rows:
             credentials.resume_credential(credential=row, by=by)
-        self.undo = ("suspend", "Undo: suspend them", [row.pk for row in self.rows])
-        return f"{counted(len(self.rows), 'credential')} resumed."
+        self.undo = (
+            "suspend",
+            gettext("Undo: suspend them"),
+            [row.pk for row in self.rows],
+        )
+        return gettext("%(credentials)s resumed.") % {
+            "credentials": number_of(
+                len(self.rows), "%(count)s credential", "%(count)s credentials"
+            )
+        }
 
 
 class RevokeManyForm(CredentialSelectionForm):
     """Revokes credentials for good."""
 
-    title = "Revoke"
-    button = "Revoke them for good"
+    title = gettext_lazy("Revoke")
+    button = gettext_lazy("Revoke them for good")
     is_destructive = True
-    about = (
-        "This cannot be undone: their keys are unknown from now on, and neither key nor secret can"
-        " be revealed again. Their past usage stays as it is."
+    about = gettext_lazy(
+        "This cannot be undone: their keys are unknown from now on, and neither key nor"
+        " secret can be revealed again. Their past usage stays as it is."
     )
 
     reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
@@ -115,7 +139,11 @@ class RevokeManyForm(CredentialSelectionForm):
     def perform(self, by: User) -> str:
         for row in self.rows:
             credentials.revoke_credential(credential=row, reason=self.cleaned_data["reason"], by=by)
-        return f"{counted(len(self.rows), 'credential')} revoked."
+        return gettext("%(credentials)s revoked.") % {
+            "credentials": number_of(
+                len(self.rows), "%(count)s credential", "%(count)s credentials"
+            )
+        }
 
 
 class ListMakingForm(SelectionForm):
@@ -137,15 +165,18 @@ class ListMakingForm(SelectionForm):
         # JSON, in which every text is just text.
         write_list(file, ListFormat.JSON_LINES, self.columns, cells)
         file.seek(0)
-        noun = str(self.model._meta.verbose_name)
+        count, options = len(self.rows), self.model._meta
+        with kept_language():
+            noun = options.verbose_name if count == 1 else options.verbose_name_plural
+            name = f"{self.title}, {grouped(count)} {noun}.jsonl"
         self.upload: Upload = receive_upload(
             kind=self.kind,
             file=file,
-            name=f"{self.title}, {counted(len(self.rows), noun)}.jsonl",
+            name=name,
             mapping=dict(enumerate(self.columns)),
             by=by,
         )
-        return (
+        return gettext(
             "Nothing has changed yet. Once the list is checked, look at what it does, and apply it."
         )
 
@@ -155,10 +186,10 @@ class CredentialListForm(ListMakingForm):
 
     model = Credential
     kind = ListKind.CREDENTIALS
-    none_concerned = "All of these credentials are revoked."
-    about = (
-        "This makes a list of them, as if you had uploaded it. Its page shows what it would do,"
-        " before you apply it, and undoes it afterwards."
+    none_concerned = gettext_lazy("All of these credentials are revoked.")
+    about = gettext_lazy(
+        "This makes a list of them, as if you had uploaded it. Its page shows what it"
+        " would do, before you apply it, and undoes it afterwards."
     )
 
     def concerned(self, rows: list[Any]) -> list[Any]:
@@ -175,20 +206,26 @@ class CredentialListForm(ListMakingForm):
 class TagManyForm(CredentialListForm):
     """Adds tags to credentials, or takes some from them."""
 
-    title = "Add or remove tags"
-    button = "Make the list"
+    title = gettext_lazy("Add or remove tags")
+    button = gettext_lazy("Make the list")
     columns = ("customer", "name", "tags")
 
     add = forms.CharField(
-        required=False, max_length=500, label="Tags to add", help_text="Separated by commas."
+        required=False,
+        max_length=500,
+        label=gettext_lazy("Tags to add"),
+        help_text=gettext_lazy("Separated by commas."),
     )
     remove = forms.CharField(
-        required=False, max_length=500, label="Tags to remove", help_text="Separated by commas."
+        required=False,
+        max_length=500,
+        label=gettext_lazy("Tags to remove"),
+        help_text=gettext_lazy("Separated by commas."),
     )
 
     def clean(self) -> dict[str, Any]:
         if not (self.cleaned_data.get("add") or self.cleaned_data.get("remove")):
-            raise forms.ValidationError("Enter a tag to add or to remove.")
+            raise forms.ValidationError(gettext("Enter a tag to add or to remove."))
         return super().clean()
 
     def concerned(self, rows: list[Any]) -> list[Any]:
@@ -202,7 +239,9 @@ class TagManyForm(CredentialListForm):
         tags = dict.fromkeys((*row.tags, *self.added))
         return [tag for tag in tags if tag not in self.removed]
 
-    none_concerned = "All of these credentials are revoked, or have just these tags already."
+    none_concerned = gettext_lazy(
+        "All of these credentials are revoked, or have just these tags already."
+    )
 
     def value_for(self, row: Credential) -> str:
         # Ends with the separator, so that a tag may have a comma, and there may be none.
@@ -212,11 +251,11 @@ class TagManyForm(CredentialListForm):
 class ExtendManyForm(CredentialListForm):
     """Sets another expiry."""
 
-    title = "Set another expiry"
-    button = "Make the list"
+    title = gettext_lazy("Set another expiry")
+    button = gettext_lazy("Make the list")
     columns = ("customer", "name", "expires_at")
 
-    expires_at = MomentField(label="Expires at")
+    expires_at = MomentField(label=gettext_lazy("Expires at"))
 
     def value_for(self, row: Credential) -> str:
         return str(self.cleaned_data["expires_at"].isoformat())
@@ -225,15 +264,17 @@ class ExtendManyForm(CredentialListForm):
 class MoveManyForm(CredentialListForm):
     """Charges credentials to another subscription."""
 
-    title = "Charge to another subscription"
-    button = "Make the list"
+    title = gettext_lazy("Charge to another subscription")
+    button = gettext_lazy("Make the list")
     columns = ("customer", "name", "subscription", "assigned_from")
 
     subscription = pickers.subscription_picker(
-        help_text="Credentials of other customers are rejected."
+        help_text=gettext_lazy("Credentials of other customers are rejected.")
     )
     at = MomentField(
-        required=False, label="Charged from", help_text="Empty: when the list is applied."
+        required=False,
+        label=gettext_lazy("Charged from"),
+        help_text=gettext_lazy("Empty: when the list is applied."),
     )
 
     def row_of_list(self, row: Credential) -> Sequence[str]:
@@ -249,12 +290,12 @@ class ExtendSubscriptionsForm(ListMakingForm):
 
     model = Subscription
     kind = ListKind.SUBSCRIPTIONS
-    title = "Set another end"
-    button = "Make the list"
+    title = gettext_lazy("Set another end")
+    button = gettext_lazy("Make the list")
     about = CredentialListForm.about
     columns = ("external_key", "customer", "product", "active_until")
 
-    active_until = MomentField(label="Active until")
+    active_until = MomentField(label=gettext_lazy("Active until"))
 
     def row_of_list(self, row: Subscription) -> Sequence[str]:
         until = self.cleaned_data["active_until"].isoformat()
@@ -266,14 +307,14 @@ class InviteManyForm(SelectionForm):
     """Invites subscribers who do not sign in yet."""
 
     model = Subscriber
-    title = "Invite"
-    button = "Send the invitations"
+    title = gettext_lazy("Invite")
+    button = gettext_lazy("Send the invitations")
     permission = "invite"
-    about = (
-        "Sends each an e-mail with a link to choose a password and sign in to the storefront. Those"
-        " who sign in already get none."
+    about = gettext_lazy(
+        "Sends each an e-mail with a link to choose a password and sign in to the"
+        " storefront. Those who sign in already get none."
     )
-    none_concerned = "All of these subscribers sign in already."
+    none_concerned = gettext_lazy("All of these subscribers sign in already.")
     field_errors: ClassVar[FieldErrors] = {
         subscribers.AddressOfAnotherSubscriber: (
             None,
@@ -286,13 +327,22 @@ class InviteManyForm(SelectionForm):
         return [row for row in rows if row.user_id is None and row.erased_at is None]
 
     def effects(self) -> list[confirmation.Effect]:
-        mails = counted(len(self.rows), "invitation is", "invitations are")
-        return [confirmation.Effect(f"{mails} sent: {self.named()}.{self.left_in_words()}")]
+        mails = number_of(len(self.rows), "%(count)s invitation is", "%(count)s invitations are")
+        return [
+            confirmation.Effect(
+                gettext("%(mails)s sent: %(named)s.%(left)s")
+                % {"mails": mails, "named": self.named(), "left": self.left_in_words()}
+            )
+        ]
 
     def perform(self, by: User) -> str:
         for row in self.rows:
             subscribers.invite_subscriber(subscriber=row, by=by, request=self.request)
-        return f"{counted(len(self.rows), 'invitation was', 'invitations were')} sent."
+        return gettext("%(invitations)s sent.") % {
+            "invitations": number_of(
+                len(self.rows), "%(count)s invitation was", "%(count)s invitations were"
+            )
+        }
 
 
 CREDENTIAL_SELECTIONS: Mapping[str, type[SelectionForm]] = {

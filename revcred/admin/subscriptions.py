@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred import hooks
 from revcred.actions import subscriptions
@@ -30,22 +31,27 @@ from revcred.admin_toolkit.search import subscription_search_queries
 from revcred.admin_toolkit.selections import SelectionMixin
 from revcred.metering_port import RECENT_CALLS_DAYS
 from revcred.models import Assignment, FormerName, Product, Subscription, User
+from revcred.texts import gettext_lazy, grouped, number_of, quoted
 from revcred.time_zones import moment_with_zone
 
 
 class ProductFilter(LinkedFilter):
     """Subscriptions to one product."""
 
-    title, parameter_name, model = "product", "product", Product
+    title, parameter_name, model = gettext_lazy("product"), "product", Product
 
 
 class SubscriptionStateFilter(ChoiceFilter):
     """Subscriptions that are active, have ended, or begin later."""
 
-    title, parameter_name = "state", "state"
+    title, parameter_name = gettext_lazy("state"), "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("ended", "Ended"), ("later", "Begins later")]
+        return [
+            ("active", gettext("Active")),
+            ("ended", gettext("Ended")),
+            ("later", gettext("Begins later")),
+        ]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         now = timezone.now()
@@ -59,7 +65,7 @@ class SubscriptionStateFilter(ChoiceFilter):
 class HasQuotaFilter(YesNoFilter):
     """Subscriptions with a number of calls a month that are included."""
 
-    title, parameter_name = "has a quota", "quota"
+    title, parameter_name = gettext_lazy("has a quota"), "quota"
 
     def condition(self, now: datetime) -> Q:
         return Q(quota__isnull=False)
@@ -68,13 +74,13 @@ class HasQuotaFilter(YesNoFilter):
 class HasAssignmentFilter(YesNoFilter):
     """Subscriptions to which a credential is assigned now."""
 
-    title, parameter_name = "has a credential", "credential"
+    title, parameter_name = gettext_lazy("has a credential"), "credential"
 
     def condition(self, now: datetime) -> Q:
         return has_any(Assignment.objects.at(now).filter(subscription=OuterRef("pk")))
 
 
-EndsBeforeFilter = moment_filter("ends_before", "ends before", "active_until__lt")
+EndsBeforeFilter = moment_filter("ends_before", gettext_lazy("ends before"), "active_until__lt")
 
 
 def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.Effect:
@@ -82,11 +88,20 @@ def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.
     loser = Subscription.objects.select_related("customer").get(pk=former.target_id)
     lately = hooks.recent_calls_of(subscription=loser, named=former.name)
     return confirmation.Effect(
-        f"“{former.name}” was an external key of “{loser}” of {loser.customer}, and calls that"
-        f" name it have gone on counting there: {lately.calls:,} in the last"
-        f" {RECENT_CALLS_DAYS} days."
-        f" From {moment_with_zone(former.counts_until)} on they do not:"
-        f" they are those of “{taker}”.",
+        gettext(
+            "“%(former)s” was an external key of “%(loser)s” of %(customer)s, and calls that"
+            " name it have gone on counting there: %(calls)s in the last %(recent_calls_days)s"
+            " days. From %(moment)s on they do not: they are those of “%(taker)s”."
+        )
+        % {
+            "former": former.name,
+            "loser": loser,
+            "customer": loser.customer,
+            "calls": grouped(lately.calls),
+            "recent_calls_days": RECENT_CALLS_DAYS,
+            "moment": moment_with_zone(former.counts_until),
+            "taker": taker,
+        },
         lately,
     )
 
@@ -96,12 +111,12 @@ def _rename_effects(form: Any) -> list[confirmation.Effect]:
     if "external_key" not in form.changed_data:
         return []
     subscription, old = form.instance, form.initial["external_key"]
-    sentence = (
-        f"Calls should now name “{subscription}” by “{subscription.external_key}”. Calls that name"
-        f" “{old}” go on counting for it until another subscription has that external key."
-    )
+    sentence = gettext(
+        "Calls should now name “%(subscription)s” by “%(external_key)s”. Calls that name"
+        " “%(old)s” go on counting for it until another subscription has that external key."
+    ) % {"subscription": subscription, "external_key": subscription.external_key, "old": old}
     lately = hooks.recent_calls_of(subscription=subscription, named=old)
-    return [confirmation.effect(sentence, lately, f"“{old}”")]
+    return [confirmation.effect(sentence, lately, quoted(old))]
 
 
 def _product_effects(form: Any) -> list[confirmation.Effect]:
@@ -109,10 +124,14 @@ def _product_effects(form: Any) -> list[confirmation.Effect]:
     if "product" not in form.changed_data:
         return []
     subscription, product = form.instance, form.cleaned_data["product"]
-    sentence = (
-        f"“{subscription}” belongs to {product} from its start on. {product} counts"
-        f" {counted_calls_in_words(product)}."
-    )
+    sentence = gettext(
+        "“%(subscription)s” belongs to %(product)s from its start on. %(product)s counts"
+        " %(counted_calls)s."
+    ) % {
+        "subscription": subscription,
+        "product": product,
+        "counted_calls": counted_calls_in_words(product),
+    }
     return [confirmation.effect(sentence, hooks.recent_calls_of(subscription=subscription))]
 
 
@@ -123,28 +142,40 @@ def _period_effects(form: Any) -> list[confirmation.Effect]:
     subscription, now = form.instance, timezone.now()
     until, lately = subscription.active_until, hooks.recent_calls_of(subscription=subscription)
     if confirmation.ends_earlier(form, "active_until"):
-        return [confirmation.ending_calls_in_words(f"to “{subscription}”", until, lately)]
-    end = f"until {moment_with_zone(until)}" if until else "without an end"
-    assigned = confirmation.counted(subscription.assignments.at(now).count(), "credential")
-    sentence = (
-        f"“{subscription}” is active from {moment_with_zone(subscription.active_from)} on, {end}."
-        f" Calls in this period are charged to it. Assigned to it now: {assigned}."
+        calls = gettext("to “%(subscription)s”") % {"subscription": subscription}
+        return [confirmation.ending_calls_in_words(calls, until, lately)]
+    end = (
+        gettext("until %(moment)s") % {"moment": moment_with_zone(until)}
+        if until
+        else gettext("without an end")
     )
+    assigned = number_of(
+        subscription.assignments.at(now).count(), "%(count)s credential", "%(count)s credentials"
+    )
+    sentence = gettext(
+        "“%(subscription)s” is active from %(moment)s on, %(end)s. Calls in this period"
+        " are charged to it. Assigned to it now: %(assigned)s."
+    ) % {
+        "subscription": subscription,
+        "moment": moment_with_zone(subscription.active_from),
+        "end": end,
+        "assigned": assigned,
+    }
     return [confirmation.effect(sentence, lately)]
 
 
 class ForgetFormerNameForm(ActionForm):
     """Asks which former external key to forget."""
 
-    title = "Forget a former external key"
-    button = "Forget this key"
+    title = gettext_lazy("Forget a former external key")
+    button = gettext_lazy("Forget this key")
     is_destructive = True
-    explanation = (
+    explanation = gettext_lazy(
         "Calls that still use this key no longer count for the subscription. If another"
         " subscription had the key before, it has it again."
     )
 
-    name = forms.ChoiceField(label="Former external key", widget=forms.RadioSelect)
+    name = forms.ChoiceField(label=gettext_lazy("Former external key"), widget=forms.RadioSelect)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -154,12 +185,19 @@ class ForgetFormerNameForm(ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         name = self.cleaned_data["name"]
         lately = hooks.recent_calls_of(subscription=self.target, named=name)
-        return [confirmation.ending_calls_in_words(f"that name “{name}”", timezone.now(), lately)]
+        return [
+            confirmation.ending_calls_in_words(
+                gettext("that name “%(name)s”") % {"name": name}, timezone.now(), lately
+            )
+        ]
 
     def perform(self, by: User) -> str:
         name = self.cleaned_data["name"]
         subscriptions.forget_former_name(subscription=self.target, name=name, by=by)
-        return f"“{name}” no longer means “{self.target}”."
+        return gettext("“%(name)s” no longer means “%(target)s”.") % {
+            "name": name,
+            "target": self.target,
+        }
 
 
 @admin.register(Subscription)
@@ -190,7 +228,7 @@ class SubscriptionAdmin(SelectionMixin):
     indexed_parameters = frozenset({"customer"})
     more_columns = ("name", "quota", "created_at")
     search_fields = ("external_key", "name")
-    search_help_text = "Words of a name or external key, or of its customer's."
+    search_help_text = gettext_lazy("Words of a name or external key, or of its customer's.")
     autocomplete_fields = ("customer", "product")
     fields = (
         "customer",
@@ -206,17 +244,18 @@ class SubscriptionAdmin(SelectionMixin):
     readonly_fields = ("former_names", "created_at")
     change_form_template = "admin/revcred/subscription/change_form.html"
 
-    @admin.display(description="former external keys", empty_value="none")
+    @admin.display(description=gettext_lazy("former external keys"), empty_value="none")
     def former_names(self, subscription: Subscription) -> str:
         """Return names that calls may still give, and until when each counts."""
         return "; ".join(
             former.name
             if former.counts_until is None
-            else f"{former.name}, until {moment_with_zone(former.counts_until)}"
+            else gettext("%(former)s, until %(moment)s")
+            % {"former": former.name, "moment": moment_with_zone(former.counts_until)}
             for former in subscription.former_names()
         )
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("state"))
     def state(self, subscription: Subscription) -> str:
         now = timezone.now()
         if subscription.is_active_at(now):

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred.accounts.second_factor import ask_unless_confirmed_lately
 from revcred.actions import tokens, users
@@ -24,6 +25,7 @@ from revcred.admin_toolkit.token_pages import (
     token_state_in_words,
 )
 from revcred.models import User, UserToken
+from revcred.texts import gettext_lazy, number_of
 from revcred.time_zones import moment_with_zone
 
 
@@ -32,24 +34,24 @@ class IssueUserTokenForm(BaseIssueTokenForm):
 
     permission = "add"
     scope = UserToken.Scope
-    explanation = (
-        "For a script of yours. It may do what you choose here, as far as you may do it yourself."
-        " Everything it does is recorded under your name. The next page shows it, once."
-        " It is revoked when your login is deactivated or loses the rights, when your second factor"
-        " is reset, when your password changes, and when you sign out everywhere. You get a mail"
-        " about it."
+    explanation = gettext_lazy(
+        "For a script of yours. It may do what you choose here, as far as you may do it"
+        " yourself. Everything it does is recorded under your name. The next page shows"
+        " it, once. It is revoked when your login is deactivated or loses the rights, when"
+        " your second factor is reset, when your password changes, and when you sign out"
+        " everywhere. You get a mail about it."
     )
 
     last_day = forms.DateField(
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="The token expires at the end of this day. Empty: it never does.",
+        help_text=gettext_lazy("The token expires at the end of this day. Empty: it never does."),
     )
 
     def clean_last_day(self) -> date | None:
         day: date | None = self.cleaned_data["last_day"]
         if day is not None and not timezone.localdate() <= day < date.max:
-            message = "This day is over. Choose a later one."
+            message = gettext("This day is over. Choose a later one.")
             raise forms.ValidationError(message)
         return day
 
@@ -62,16 +64,18 @@ class IssueUserTokenForm(BaseIssueTokenForm):
         self.target, self.token = tokens.issue_user_token(
             user=by, name=data["name"], scopes=data["scopes"], by=by, expires_at=expires_at
         )
-        return f"{self.target} was issued."
+        return gettext("%(target)s was issued.") % {"target": self.target}
 
 
 class RevokeUserTokenForm(ActionForm):
     """Asks before a token is revoked."""
 
-    title = "Revoke"
-    button = "Revoke for good"
+    title = gettext_lazy("Revoke")
+    button = gettext_lazy("Revoke for good")
     is_destructive = True
-    explanation = "Requests with this token are rejected from now on. What was done with it stays."
+    explanation = gettext_lazy(
+        "Requests with this token are rejected from now on. What was done with it stays."
+    )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
     }
@@ -79,32 +83,49 @@ class RevokeUserTokenForm(ActionForm):
     def effects(self) -> list[confirmation.Effect]:
         others = self.target.user.tokens.filter(revoked_at=None).exclude(pk=self.target.pk).count()
         used = self.target.last_used_at
-        last = f"It was last used at {moment_with_zone(used)}." if used else "It was never used."
+        last = (
+            gettext("It was last used at %(moment)s.") % {"moment": moment_with_zone(used)}
+            if used
+            else gettext("It was never used.")
+        )
         return [
             confirmation.Effect(
-                f"Scripts with {self.target} are refused at once. {last} {self.target.user} has"
-                f" {confirmation.counted(others, 'other valid token')}."
+                gettext(
+                    "Scripts with %(target)s are refused at once. %(last)s %(user)s has %(tokens)s."
+                )
+                % {
+                    "target": self.target,
+                    "last": last,
+                    "user": self.target.user,
+                    "tokens": number_of(
+                        others, "%(count)s other valid token", "%(count)s other valid tokens"
+                    ),
+                }
             )
         ]
 
     def perform(self, by: User) -> str:
         tokens.revoke_user_token(token=self.target, by=by)
-        return f"The token {self.target} is revoked."
+        return gettext("The token %(target)s is revoked.") % {"target": self.target}
 
 
 class OwnerFilter(LinkedFilter):
     """Tokens of one user."""
 
-    title, parameter_name, model = "user", "user", User
+    title, parameter_name, model = gettext_lazy("user"), "user", User
 
 
 class TokenStateFilter(ChoiceFilter):
     """Tokens by their state."""
 
-    title, parameter_name = "state", "state"
+    title, parameter_name = gettext_lazy("state"), "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("valid", "Valid"), ("expired", "Expired"), ("revoked", "Revoked")]
+        return [
+            ("valid", gettext("Valid")),
+            ("expired", gettext("Expired")),
+            ("revoked", gettext("Revoked")),
+        ]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         if chosen == "revoked":
@@ -132,22 +153,22 @@ class UserTokenAdmin(TokenIssuingMixin, ReadOnlyModelAdmin):
     def search_hits(self, request: HttpRequest, term: SearchTerm) -> list[SearchHit]:
         return [
             SearchHit(
-                label=f"This is a token of {token.user}",
+                label=gettext("This is a token of %(user)s") % {"user": token.user},
                 url=page_of(token),
                 detail=token_state_in_words(token),
             )
             for token in UserToken.objects.of(term.key).select_related("user")
         ]
 
-    @admin.display(description="token")
+    @admin.display(description=gettext_lazy("token"))
     def token(self, token: UserToken) -> str:
         return str(token)
 
-    @admin.display(description="may")
+    @admin.display(description=gettext_lazy("may"))
     def scopes_(self, token: UserToken) -> str:
         return ", ".join(token.scopes)
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("state"))
     def state(self, token: UserToken) -> str:
         if token.revoked_at:
             return badge("revoked", "bad")

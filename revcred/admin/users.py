@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
+from django.utils.translation import gettext, ngettext
 
 from revcred import roles
 from revcred.actions import addresses, second_factors, sessions, users
@@ -30,6 +31,7 @@ from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.admin_toolkit.filters import ChoiceFilter, MomentFilter, YesNoFilter, moment_filter
 from revcred.admin_toolkit.lists import rows_starting_with
 from revcred.models import Session, Subscriber, User
+from revcred.texts import gettext_lazy, grouped, number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 
@@ -73,11 +75,11 @@ class UserForm(KeepsMicrosecondsForm):
 class PasswordLinkForm(ActionForm):
     """Asks before a link for a new password is sent."""
 
-    title = "Send a password link"
-    button = "Send the link"
-    explanation = (
-        "Sends this person an e-mail with a link to choose a new password. The present password"
-        " works until then. Nobody else can set it."
+    title = gettext_lazy("Send a password link")
+    button = gettext_lazy("Send the link")
+    explanation = gettext_lazy(
+        "Sends this person an e-mail with a link to choose a new password. The present"
+        " password works until then. Nobody else can set it."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
@@ -85,45 +87,50 @@ class PasswordLinkForm(ActionForm):
 
     def perform(self, by: User) -> str:
         users.send_password_link(user=self.target, by=by, request=self.request)
-        return f"A link was sent to {self.target.email}."
+        return gettext("A link was sent to %(email)s.") % {"email": self.target.email}
 
 
 class ResetSecondFactorForm(ActionForm):
     """Asks how it is known who asked for the reset."""
 
-    title = "Reset the second factor"
-    button = "Reset"
+    title = gettext_lazy("Reset the second factor")
+    button = gettext_lazy("Reset")
     is_destructive = True
-    explanation = (
-        "For somebody who lost phone or passkey and has no recovery code. Make sure that you are"
-        " talking to that person. Apps, passkeys and recovery codes are removed. The person is"
-        " signed out everywhere, gets an e-mail, and sets up a new second factor at next sign-in."
+    explanation = gettext_lazy(
+        "For somebody who lost phone or passkey and has no recovery code. Make sure that"
+        " you are talking to that person. Apps, passkeys and recovery codes are removed."
+        " The person is signed out everywhere, gets an e-mail, and sets up a new second"
+        " factor at next sign-in."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
-        users.LoginRankTooHigh: (None, "Only a superuser may do this, and not to a superuser."),
+        users.LoginRankTooHigh: (
+            None,
+            gettext_lazy("Only a superuser may do this, and not to a superuser."),
+        ),
         second_factors.NoSecondFactor: (
             None,
-            "This person has no second factor: nothing was reset.",
+            gettext_lazy("This person has no second factor: nothing was reset."),
         ),
     }
 
     reason = forms.CharField(
-        max_length=200, help_text="How you know who asked. It is recorded, and part of the e-mail."
+        max_length=200,
+        help_text=gettext_lazy("How you know who asked. It is recorded, and part of the e-mail."),
     )
 
     def perform(self, by: User) -> str:
         second_factors.reset_second_factor(
             user=self.target, by=by, reason=self.cleaned_data["reason"]
         )
-        return f"The second factor of {self.target} was reset."
+        return gettext("The second factor of %(target)s was reset.") % {"target": self.target}
 
 
 class EndSessionsForm(ActionForm):
     """Asks which sessions of the person end."""
 
-    title = "End sessions"
-    button = "End the chosen sessions"
-    explanation = (
+    title = gettext_lazy("End sessions")
+    button = gettext_lazy("End the chosen sessions")
+    explanation = gettext_lazy(
         "The person has to sign in again in these browsers. Tokens for scripts stay valid."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
@@ -144,18 +151,21 @@ class EndSessionsForm(ActionForm):
         chosen = self.cleaned_data["sessions"]
         for session in chosen:
             sessions.end_session(session=session, user=self.target, by=by)
-        return f"{confirmation.counted(len(chosen), 'session')} of {self.target} ended."
+        return gettext("%(sessions)s of %(target)s ended.") % {
+            "sessions": number_of(len(chosen), "%(count)s session", "%(count)s sessions"),
+            "target": self.target,
+        }
 
 
 class SignOutEverywhereForm(ActionForm):
     """Asks before all sessions of the person end."""
 
-    title = "Sign out everywhere"
-    button = "Sign out everywhere"
+    title = gettext_lazy("Sign out everywhere")
+    button = gettext_lazy("Sign out everywhere")
     is_destructive = True
-    explanation = (
-        "Ends all sessions of this person and revokes all tokens for scripts. The person can sign"
-        " in again: deactivate the login if nobody should."
+    explanation = gettext_lazy(
+        "Ends all sessions of this person and revokes all tokens for scripts. The person"
+        " can sign in again: deactivate the login if nobody should."
     )
     field_errors: ClassVar[Mapping[type[Exception], tuple[str | None, str]]] = {
         users.LoginRankTooHigh: (None, users.LoginRankTooHigh.sentence),
@@ -163,14 +173,18 @@ class SignOutEverywhereForm(ActionForm):
 
     def perform(self, by: User) -> str:
         sessions.sign_out_everywhere(user=self.target, by=by)
-        return f"{self.target} is signed out everywhere."
+        return gettext("%(target)s is signed out everywhere.") % {"target": self.target}
 
 
 def _session_in_words(session: Session) -> str:
-    return (
-        f"{session.browser_in_words}, from {session.address or 'an unknown address'}, since"
-        f" {moment_text(session.created_at)}, last used {moment_with_zone(session.last_seen_at)}"
-    )
+    return gettext(
+        "%(browser_in_words)s, from %(address)s, since %(moment)s, last used %(moment_2)s"
+    ) % {
+        "browser_in_words": session.browser_in_words,
+        "address": session.address or gettext("an unknown address"),
+        "moment": moment_text(session.created_at),
+        "moment_2": moment_with_zone(session.last_seen_at),
+    }
 
 
 class FlagFilter(YesNoFilter):
@@ -181,21 +195,21 @@ class FlagFilter(YesNoFilter):
 
 
 class IsStaffFilter(FlagFilter):
-    title, parameter_name = "staff", "is_staff"
+    title, parameter_name = gettext_lazy("staff"), "is_staff"
 
 
 class IsSuperuserFilter(FlagFilter):
-    title, parameter_name = "superuser", "is_superuser"
+    title, parameter_name = gettext_lazy("superuser"), "is_superuser"
 
 
 class IsActiveFilter(FlagFilter):
-    title, parameter_name = "active", "is_active"
+    title, parameter_name = gettext_lazy("active"), "is_active"
 
 
 class GroupFilter(ChoiceFilter):
     """Users of a role or group."""
 
-    title, parameter_name = "role or group", "group"
+    title, parameter_name = gettext_lazy("role or group"), "group"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(str(pk), name) for pk, name in Group.objects.values_list("pk", "name")]
@@ -204,13 +218,15 @@ class GroupFilter(ChoiceFilter):
         return queryset.filter(groups=int(chosen))
 
 
-SignedInSinceFilter = moment_filter("signed_in_since", "signed in since", "last_login__gte")
+SignedInSinceFilter = moment_filter(
+    "signed_in_since", gettext_lazy("signed in since"), "last_login__gte"
+)
 
 
 class NotSignedInSinceFilter(MomentFilter):
     """Users who have not signed in since a moment, or never."""
 
-    title, parameter_name = "not signed in since", "not_signed_in_since"
+    title, parameter_name = gettext_lazy("not signed in since"), "not_signed_in_since"
 
     def narrow(self, queryset: QuerySet[Any], moment: datetime) -> QuerySet[Any]:
         return queryset.exclude(last_login__gte=moment)
@@ -233,14 +249,20 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, ge
     )
     more_columns = ("date_joined",)
     search_fields = ("email", "name")
-    search_help_text = "The beginning of an e-mail address."
+    search_help_text = gettext_lazy("The beginning of an e-mail address.")
     ordering = ("email",)
     change_form_template = "admin/revcred/user/change_form.html"
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("email", "new_address", "name", "second_factor", "sessions")}),
-        ("Permissions", {"fields": ("is_active", "is_staff", "is_superuser", "groups")}),
-        ("Single rights", {"classes": ("collapse",), "fields": ("user_permissions",)}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        (
+            gettext_lazy("Permissions"),
+            {"fields": ("is_active", "is_staff", "is_superuser", "groups")},
+        ),
+        (
+            gettext_lazy("Single rights"),
+            {"classes": ("collapse",), "fields": ("user_permissions",)},
+        ),
+        (gettext_lazy("Dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets: Any = ((None, {"classes": ("wide",), "fields": ("email", "name", "is_staff")}),)
     action_forms: ClassVar[Mapping[str, type[ActionForm]]] = {
@@ -288,7 +310,7 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, ge
         }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
-    @admin.display(description="new address")
+    @admin.display(description=gettext_lazy("new address"))
     def new_address(self, user: User) -> str:
         return pending_address_in_words(user)
 
@@ -363,19 +385,23 @@ class UserAdmin(RightsChoiceMixin, LoginErrorMessagesMixin, PersonPagesMixin, ge
         )
 
     def effects_of_deletion(self, obj: User) -> list[confirmation.Effect]:
-        return [confirmation.Effect(f"{obj} can no longer sign in. {_login_use_in_words(obj)}")]
+        return [
+            confirmation.Effect(
+                gettext("%(obj)s can no longer sign in. %(login_use)s")
+                % {"obj": obj, "login_use": _login_use_in_words(obj)}
+            )
+        ]
 
-    @admin.display(description="second factor")
+    @admin.display(description=gettext_lazy("second factor"))
     def second_factor(self, user: User) -> str:
-        return ", ".join(second_factors.factor_names(user=user)) or "none"
+        return ", ".join(map(gettext, second_factors.factor_names(user=user))) or gettext("none")
 
-    @admin.display(description="sessions")
+    @admin.display(description=gettext_lazy("sessions"))
     def sessions(self, user: User) -> str:
         found = Session.objects.valid().filter(user=user)
-        return (
-            format_html_join("", "{}<br>", ([_session_in_words(session)] for session in found))
-            or "none"
-        )
+        return format_html_join(
+            "", "{}<br>", ([_session_in_words(session)] for session in found)
+        ) or gettext("none")
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [rows_starting_with(User.objects.all(), "email", term).values("pk")]
@@ -392,13 +418,27 @@ def _login_change_in_words(user: User, changed: Mapping[str, Any]) -> str:
     """Return sentences on signing in and rights, as far as they change, and on the login's use."""
     sentences = []
     if "is_active" in changed:
-        can = "can sign in again" if changed["is_active"] else "can no longer sign in"
-        sentences.append(f"{user} {can} from now on.")
+        sentence = (
+            gettext("%(user)s can sign in again from now on.")
+            if changed["is_active"]
+            else gettext("%(user)s can no longer sign in from now on.")
+        )
+        sentences.append(sentence % {"user": user})
     if changed.keys() & users.RIGHTS_LOGIN_FIELDS:
-        rights = confirmation.counted(len(user.get_all_permissions()), "right")
-        all_of_them = " and may do everything" if user.is_superuser else ""
-        staff = "is staff" if user.is_staff else "is not staff"
-        sentences.append(f"From now on, {user} {staff} and has {rights}{all_of_them}.")
+        rights = number_of(len(user.get_all_permissions()), "%(count)s right", "%(count)s rights")
+        if user.is_superuser:
+            sentence = (
+                gettext("From now on, %(user)s is staff and has %(rights)s and may do everything.")
+                if user.is_staff
+                else gettext(
+                    "From now on, %(user)s is not staff and has %(rights)s and may do everything."
+                )
+            )
+        elif user.is_staff:
+            sentence = gettext("From now on, %(user)s is staff and has %(rights)s.")
+        else:
+            sentence = gettext("From now on, %(user)s is not staff and has %(rights)s.")
+        sentences.append(sentence % {"user": user, "rights": rights})
     return " ".join([*sentences, _login_use_in_words(user)])
 
 
@@ -408,11 +448,13 @@ def _login_use_in_words(user: User) -> str:
     subscriber = Subscriber.objects.of(user).first()
     held = subscriber.credentials.filter(revoked_at=None).count() if subscriber else 0
     customers = subscriber.memberships.count() if subscriber else 0
-    return (
-        f"The login has {confirmation.counted(tokens, 'valid token')}, belongs to"
-        f" {confirmation.counted(customers, 'customer')} and holds"
-        f" {confirmation.counted(held, 'credential')}."
-    )
+    return gettext(
+        "The login has %(tokens)s, belongs to %(customers)s and holds %(credentials)s."
+    ) % {
+        "tokens": number_of(tokens, "%(count)s valid token", "%(count)s valid tokens"),
+        "customers": number_of(customers, "%(count)s customer", "%(count)s customers"),
+        "credentials": number_of(held, "%(count)s credential", "%(count)s credentials"),
+    }
 
 
 class GroupForm(generic.ModelForm):
@@ -421,7 +463,7 @@ class GroupForm(generic.ModelForm):
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if name in roles.ROLES_BY_NAME:
-            message = "A role has this name. Choose another for a group of your own."
+            message = gettext("A role has this name. Choose another for a group of your own.")
             raise forms.ValidationError(message)
         return name
 
@@ -437,9 +479,9 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
     form = GroupForm
     list_display = ("name", "explanation")
     fields = ("name", "permissions")
-    search_help_text = "The beginning of a name."
+    search_help_text = gettext_lazy("The beginning of a name.")
 
-    @admin.display(description="what it is for")
+    @admin.display(description=gettext_lazy("what it is for"))
     def explanation(self, group: Group) -> str:
         role = roles.ROLES_BY_NAME.get(group.name)
         return role.explanation if role else OWN_GROUP_EXPLANATION
@@ -470,22 +512,29 @@ class GroupAdmin(RightsChoiceMixin, AuditedModelAdmin, generic.GroupAdmin):
     def effects(self, form: Any, formsets: Any) -> list[confirmation.Effect]:
         if "permissions" not in form.changed_data or not form.initial.get("name"):
             return []
-        logins = _group_logins_in_words(form.instance)
-        rights = confirmation.counted(form.cleaned_data["permissions"].count(), "right")
-        return [confirmation.Effect(f"{logins} {rights} through this group from now on.")]
+        logins = User.objects.filter(groups=form.instance).count()
+        rights = number_of(
+            form.cleaned_data["permissions"].count(), "%(count)s right", "%(count)s rights"
+        )
+        sentence = ngettext(
+            "%(count)s login of “%(group)s” has %(rights)s through this group from now on.",
+            "%(count)s logins of “%(group)s” have %(rights)s through this group from now on.",
+            logins,
+        )
+        values = {"count": grouped(logins), "group": form.instance, "rights": rights}
+        return [confirmation.Effect(sentence % values)]
 
     def effects_of_deletion(self, obj: Group) -> list[confirmation.Effect]:
-        logins = _group_logins_in_words(obj)
-        return [confirmation.Effect(f"{logins} no rights through this group any more.")]
+        logins = User.objects.filter(groups=obj).count()
+        sentence = ngettext(
+            "%(count)s login of “%(group)s” has no rights through this group any more.",
+            "%(count)s logins of “%(group)s” have no rights through this group any more.",
+            logins,
+        )
+        return [confirmation.Effect(sentence % {"count": grouped(logins), "group": obj})]
 
     def search_queries(self, term: str) -> list[QuerySet[Any]]:
         return [Group.objects.filter(name__istartswith=term).values("pk")]
-
-
-def _group_logins_in_words(group: Group) -> str:
-    """Return the beginning of a sentence, such as `2 logins of “Support” have`."""
-    count = User.objects.filter(groups=group).count()
-    return f"{confirmation.counted(count, 'login')} of “{group}” {'has' if count == 1 else 'have'}"
 
 
 def _is_role(group: Group | None) -> bool:

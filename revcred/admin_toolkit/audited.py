@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
@@ -43,27 +44,29 @@ from revcred.admin_toolkit.site_search import (
     page_of,
 )
 from revcred.models import AuditEvent, AuditVerb, UploadChange
+from revcred.texts import gettext_lazy
 
 MAX_COMPARED = 200  # rows that a search finds, of which it shows the closest
 MAX_DEPENDENTS_COUNTED = 100
 MAX_HISTORY_SHOWN = 200
-KEY_TYPED_MESSAGE = (
+KEY_TYPED_MESSAGE = gettext_lazy(
     "You typed a key. To find its credential, use the search at the top of the page."
 )
-SEARCH_FOUND_NOTHING_MESSAGE = (
+SEARCH_FOUND_NOTHING_MESSAGE = gettext_lazy(
     "Nothing was found. What you typed may be a key, so it is not kept in the address."
 )
-FILTER_FOUND_NOTHING_MESSAGE = (
-    "No row has the “{title}” that you typed, so the list is not narrowed by it. It may be a"
-    " key, and is not kept in the address."
+FILTER_FOUND_NOTHING_MESSAGE = gettext_lazy(
+    "No row has the “{title}” that you typed, so the list is not narrowed by it. It may be"
+    " a key, and is not kept in the address."
 )
-NO_MOMENT_MESSAGE = (
-    "“{title}” takes a day such as 2026-11-30, or a moment such as 2026-11-30 14:00. What you typed"
-    " is neither, so the list is not narrowed by it."
+NO_MOMENT_MESSAGE = gettext_lazy(
+    "“{title}” takes a day such as 2026-11-30, or a moment such as 2026-11-30 14:00. What"
+    " you typed is neither, so the list is not narrowed by it."
 )
-OLD_TAB_MESSAGE = (
-    "Nothing has been saved, because this form was opened before that change. Below is your input:"
-    " compare it with the history, then save again to overwrite the current values."
+OLD_TAB_MESSAGE = gettext_lazy(
+    "Nothing has been saved, because this form was opened before that change. Below is"
+    " your input: compare it with the history, then save again to overwrite the current"
+    " values."
 )
 
 
@@ -287,7 +290,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
         if request.method != "POST":
             return view()
         if confirmation.is_going_back(request):
-            return self._refuse(request, [confirmation.NOTHING_SAVED_MESSAGE], view)
+            return self._refuse(request, [str(confirmation.NOTHING_SAVED_MESSAGE)], view)
         obj = self.get_object(request, unquote(object_id)) if object_id else None
         with atomic():
             if obj is not None and self.has_change_permission(request, obj):
@@ -320,10 +323,14 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
     ) -> HttpResponse:
         """Run the view, and take back what it saved if that has to be confirmed first."""
         name = str(obj or self.opts.verbose_name)
-        question = confirmation.ConfirmationQuestion(f"Change “{name}”", "Save it")
+        question = confirmation.ConfirmationQuestion(
+            gettext("Change “%(name)s”") % {"name": name}, gettext("Save it")
+        )
         if request.resolver_match and request.resolver_match.url_name.endswith("_delete"):  # type: ignore[union-attr]
             question = confirmation.ConfirmationQuestion(
-                f"Delete “{name}”", "Delete it", is_destructive=True
+                gettext("Delete “%(name)s”") % {"name": name},
+                gettext("Delete it"),
+                is_destructive=True,
             )
             question.effects = self.effects_of_deletion(obj) if obj is not None else []
 
@@ -338,7 +345,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
         try:
             tried = confirmation.do_or_ask(request, view, asked)
         except hooks.ConcurrentChange:
-            return self._refuse(request, [confirmation.CONCURRENT_CHANGE_MESSAGE], view)
+            return self._refuse(request, [str(confirmation.CONCURRENT_CHANGE_MESSAGE)], view)
         if not tried.is_kept:
             # Read again: what was typed is in `obj`, and has been taken back.
             original = obj and self.model._base_manager.filter(pk=obj.pk).first()
@@ -422,7 +429,7 @@ class AuditedModelAdmin(PickersMixin, ListPagesMixin, ModelAdmin):
         if not self.has_view_or_change_permission(request, obj):
             raise PermissionDenied
         context = self.admin_site.each_context(request) | {
-            "title": f"History of {obj}",
+            "title": gettext("History of %(obj)s") % {"obj": obj},
             "subtitle": None,
             "opts": self.opts,
             "object": obj,
@@ -478,7 +485,10 @@ def protected_relations(obj: models.Model) -> list[str]:
 
 def _count_in_words(count: int, model: type[models.Model]) -> str:
     if count > MAX_DEPENDENTS_COUNTED:
-        return f"more than {MAX_DEPENDENTS_COUNTED} {model._meta.verbose_name_plural}"
+        return gettext("more than %(max_dependents_counted)s %(verbose_name_plural)s") % {
+            "max_dependents_counted": MAX_DEPENDENTS_COUNTED,
+            "verbose_name_plural": model._meta.verbose_name_plural,
+        }
     one_or_many = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
     return f"{count} {one_or_many}"
 

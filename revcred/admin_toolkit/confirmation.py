@@ -18,11 +18,13 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
+from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
 
 from revcred import hooks
 from revcred.actions import carrying
 from revcred.hooks import TrialResult
 from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
+from revcred.texts import grouped, number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"
@@ -34,11 +36,15 @@ CONFIRMATION_SECONDS = 60 * 60
 CALLS_TOLERANCE, SHARE_TOLERANCE = 10, 0.05
 MAX_MOVEMENTS_SHOWN = 20
 
-CONCURRENT_CHANGE_MESSAGE = (
-    "Somebody else is changing the same thing at this moment. Nothing has been saved. Try again in"
-    " a few seconds."
+CONCURRENT_CHANGE_MESSAGE = gettext_lazy(
+    "Somebody else is changing the same thing at this moment. Nothing has been saved. Try"
+    " again in a few seconds."
 )
-NOTHING_SAVED_MESSAGE = "Nothing has been saved yet. Correct your input, then save again."
+NOTHING_SAVED_MESSAGE = gettext_lazy(
+    "Nothing has been saved yet. Correct your input, then save again."
+)
+# What had calls, where a sentence before says it. A text, whatever mypy thinks of lazy ones.
+SUBJECT_BEFORE: Any = pgettext_lazy("administration", "It")
 
 
 @dataclass(frozen=True)
@@ -136,9 +142,11 @@ def announce_moving_calls(request: HttpRequest, tried: TrialResult[Any]) -> None
     if not (found.moves_calls and tried.progress_urls):
         return
     calls = calls_in_words(found.calls, is_complete=found.is_complete)
-    text = f"{calls} will move in the background."
+    text = gettext("%(calls)s will move in the background.") % {"calls": calls}
     if user.has_perm("metering.view_claim"):
-        text = format_html('{} <a href="{}">Show progress</a>', text, tried.progress_urls[0])
+        text = format_html(
+            '{} <a href="{}">{}</a>', text, tried.progress_urls[0], gettext("Show progress")
+        )
     messages.info(request, text)
 
 
@@ -180,30 +188,37 @@ def confirmation_page(
 def calls_in_words(calls: int, *, is_complete: bool) -> str:
     """Return the number of calls, such as `1 call` or `More than 10,000 calls`."""
     if not is_complete:
-        return f"More than {calls:,} calls"
-    return counted(calls, "call")
+        return gettext("More than %(calls)s calls") % {"calls": grouped(calls)}
+    return number_of(calls, "%(count)s call", "%(count)s calls")
 
 
-def recent_calls_in_words(recent_calls: RecentCalls, subject: str = "It") -> str:
+def recent_calls_in_words(recent_calls: RecentCalls, subject: str = SUBJECT_BEFORE) -> str:
     """Return a sentence on the calls of the last RECENT_CALLS_DAYS."""
     days = RECENT_CALLS_DAYS
     if not recent_calls.is_complete:
-        return (
-            f"{subject} had more than {recent_calls.calls:,} calls in the last {days} days. There"
-            " are too many to count them all in time."
-        )
+        return pgettext(
+            "administration",
+            "%(subject)s had more than %(calls)s calls in the last %(days)s days. There are too"
+            " many to count them all in time.",
+        ) % {"subject": subject, "calls": grouped(recent_calls.calls), "days": days}
     if not recent_calls.calls:
-        return f"{subject} had no calls in the last {days} days."
-    calls = counted(recent_calls.calls, "call")
-    since, last_hour = recent_calls.last_day_since, recent_calls.last_hour
-    return (
-        f"{subject} had {calls} in the last {days} days, {recent_calls.last_day:,} of them in the"
-        f" last 24 hours (since {moment_text(since)}), the latest in the hour from"
-        f" {moment_with_zone(last_hour)}."
-    )
+        sentence = pgettext("administration", "%(subject)s had no calls in the last %(days)s days.")
+        return sentence % {"subject": subject, "days": days}
+    return pgettext(
+        "administration",
+        "%(subject)s had %(calls)s in the last %(days)s days, %(last_day)s of them in the last 24"
+        " hours (since %(since)s), the latest in the hour from %(hour)s.",
+    ) % {
+        "subject": subject,
+        "calls": number_of(recent_calls.calls, "%(count)s call", "%(count)s calls"),
+        "days": days,
+        "last_day": grouped(recent_calls.last_day),
+        "since": moment_text(recent_calls.last_day_since),
+        "hour": moment_with_zone(recent_calls.last_hour),
+    }
 
 
-def effect(sentence: str, recent_calls: RecentCalls, subject: str = "It") -> Effect:
+def effect(sentence: str, recent_calls: RecentCalls, subject: str = SUBJECT_BEFORE) -> Effect:
     """Return an effect that tells the calls of the last days, too. `subject`: who had them."""
     text = f"{sentence} {recent_calls_in_words(recent_calls, subject)}"
     return Effect(text, recent_calls)
@@ -212,7 +227,9 @@ def effect(sentence: str, recent_calls: RecentCalls, subject: str = "It") -> Eff
 def ending_calls_in_words(subject: str, at: datetime, recent_calls: RecentCalls) -> Effect:
     """Return an effect on calls that nobody is charged for from `at` on."""
     return effect(
-        f"From {moment_with_zone(at)} on, calls {subject} are charged to nobody.", recent_calls
+        gettext("From %(moment)s on, calls %(subject)s are charged to nobody.")
+        % {"moment": moment_with_zone(at), "subject": subject},
+        recent_calls,
     )
 
 

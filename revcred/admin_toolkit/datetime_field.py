@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from revcred.admin_toolkit.generic import ModelForm
 
@@ -46,7 +47,7 @@ class MomentField(forms.DateTimeField):
         except OverflowError:  # of the first day of all
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
         if moment.astimezone(zone).replace(tzinfo=None) != typed.replace(tzinfo=None):
-            message = "No clock shows this time: it is left out where summer time begins."
+            message = gettext("No clock shows this time: it is left out where summer time begins.")
             raise forms.ValidationError(message)
         return moment
 

@@ -7,12 +7,13 @@ from django import forms
 from django.contrib.auth.forms import ReadOnlyPasswordHashField
 from django.db import models
 from django.forms.formsets import DELETION_FIELD_NAME
+from django.utils.translation import gettext_noop
 
 from revcred.models.audit import audit_difference, to_audit_json
 
 # Values of these fields are never recorded; those of password inputs are not either.
 CONCEALED_FIELD_NAMES = {"password", "password1", "password2", "usable_password", "key", "secret"}
-CONCEALED_VALUE = "not shown"
+CONCEALED_VALUE = gettext_noop("not shown")
 
 
 def form_changes(

@@ -21,10 +21,13 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.text import capfirst
+from django.utils.translation import gettext, gettext_lazy
 from psycopg.errors import QueryCanceled
 
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.pickers import row_picker
+from revcred.languages import within_sentence
 from revcred.postgresql.statement_timeouts import statement_timeout
 from revcred.time_zones import day_text, moment_text, moment_with_zone
 
@@ -78,16 +81,17 @@ class ChoiceFilter(FieldFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
         return [
-            (value, str(label).capitalize())
+            (value, capfirst(str(label)))
             for value, label in (self.choices_of.choices if self.choices_of else ())
         ]
 
     def form_field(self) -> forms.Field:
-        choices = [("", "Any"), *self.lookup_choices]
+        choices = [("", gettext("Any")), *self.lookup_choices]
         return forms.ChoiceField(choices=choices, required=False)
 
     def in_words(self) -> str:
-        return dict(self.lookup_choices).get(str(self.value()), "none of the choices").lower()
+        labels = dict(self.lookup_choices)
+        return within_sentence(labels.get(str(self.value()), gettext("none of the choices")))
 
     def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         is_known = self.value() in dict(self.lookup_choices)
@@ -102,7 +106,7 @@ class YesNoFilter(ChoiceFilter):
     """A filter by a condition: yes, or no."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Sequence[tuple[Any, str]]:
-        return [(YES, "Yes"), (NO, "No")]
+        return [(YES, gettext("Yes")), (NO, gettext("No"))]
 
     def narrow(self, queryset: QuerySet[Any], chosen: str) -> QuerySet[Any]:
         condition = self.condition(timezone.now())
@@ -150,7 +154,7 @@ class TextFilter(FieldFilter):
 class TagFilter(TextFilter):
     """Rows that have a tag, spelt just so."""
 
-    title, parameter_name, lookup = "tag", "tag", "tags__contains"
+    title, parameter_name, lookup = gettext_lazy("tag"), "tag", "tags__contains"
 
     def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
         return queryset.filter(tags__contains=[text])
@@ -167,7 +171,7 @@ class MomentFilter(FieldFilter):
 
     def form_field(self) -> forms.Field:
         # As text: a browser's own field would show the moment in the form of its language.
-        attrs = {"placeholder": "2026-11-30 or 2026-11-30 14:00", "autocomplete": "off"}
+        attrs = {"placeholder": gettext("2026-11-30 or 2026-11-30 14:00"), "autocomplete": "off"}
         return forms.CharField(max_length=40, required=False, widget=forms.TextInput(attrs))
 
     def moment(self) -> datetime | None:
@@ -176,7 +180,9 @@ class MomentFilter(FieldFilter):
     def in_words(self) -> str:
         moment = self.moment()
         if moment is None:
-            return f"“{self.value()}”, which is no day such as 2026-11-30"
+            return gettext("“%(value)s”, which is no day such as 2026-11-30") % {
+                "value": self.value()
+            }
         local = timezone.localtime(moment)
         return day_text(moment) if local.time() == time.min else moment_with_zone(moment)
 
@@ -257,7 +263,7 @@ class LinkedFilter(FieldFilter):
     def in_words(self) -> str:
         chosen = parse_id(self.value())
         found = chosen and self.model._base_manager.filter(pk=chosen).first()
-        return str(found or "no such row")
+        return str(found or gettext("no such row"))
 
     def narrow_by_text(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         chosen = parse_id(self.value())
@@ -382,7 +388,7 @@ class FilteredChangeList(ChangeList):
             url_of_older=""
             if is_rest
             else self.get_query_string({OLDER_PARAMETER: str(oldest)}, [PAGE_VAR]),
-            indexed_filters=" or ".join(titles),
+            indexed_filters=gettext(" or ").join(titles),
         )
 
     def get_filters(self, request: HttpRequest) -> Any:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import BinaryField
 from django.db.models.functions import Cast
+from django.utils.translation import gettext, gettext_noop
 from kombu.exceptions import OperationalError
 
 from revcred import backups
@@ -27,7 +28,7 @@ REDIS_SECONDS = 1  # that a page waits for its answer
 
 # By what people look for. Each is a number, a text or a switch; none is a secret.
 SETTINGS_BY_TOPIC: dict[str, tuple[str, ...]] = {
-    "What calls are accepted": (
+    gettext_noop("What calls are accepted"): (
         "OLDEST_TRANSACTION_DAYS",
         "NEWEST_TRANSACTION_MINUTES",
         "PAIRING_TIMEOUT_SECONDS",
@@ -37,7 +38,7 @@ SETTINGS_BY_TOPIC: dict[str, tuple[str, ...]] = {
         "MAX_BACKLOG",
         "FAIR_SHARE_ABOVE",
     ),
-    "How long things are kept": (
+    gettext_noop("How long things are kept"): (
         "LEDGER_DAYS",
         "SEEN_TRANSACTION_DAYS",
         "UNKNOWN_KEY_DAYS",
@@ -49,13 +50,13 @@ SETTINGS_BY_TOPIC: dict[str, tuple[str, ...]] = {
         "MAX_FINISHED_CLAIMS",
         "MAX_SESSIONS",
     ),
-    "Uploads": (
+    gettext_noop("Uploads"): (
         "UPLOAD_BYTES_PER_USER",
         "UPLOAD_BYTES",
         "UPLOAD_FREE_PERCENT",
         "UPLOAD_SECONDS",
     ),
-    "Signing in and revealing": (
+    gettext_noop("Signing in and revealing"): (
         "STAFF_SECOND_FACTOR",
         "SIGN_IN_FAILURES",
         "SIGN_IN_FAILURE_SECONDS",
@@ -67,8 +68,20 @@ SETTINGS_BY_TOPIC: dict[str, tuple[str, ...]] = {
         "REVEAL_LIMIT_KEYS",
         "REVEAL_LIMIT_MINUTES",
     ),
-    "Mail": ("DEFAULT_FROM_EMAIL", "EMAIL_HOST", "EMAIL_PORT", "EMAIL_USE_TLS", "EMAIL_TIMEOUT"),
-    "Processes": ("ENVIRONMENT", "PUBLIC_URL", "PROGRAM_THREADS", "PAGE_THREADS", "UPLOAD_THREADS"),
+    gettext_noop("Mail"): (
+        "DEFAULT_FROM_EMAIL",
+        "EMAIL_HOST",
+        "EMAIL_PORT",
+        "EMAIL_USE_TLS",
+        "EMAIL_TIMEOUT",
+    ),
+    gettext_noop("Processes"): (
+        "ENVIRONMENT",
+        "PUBLIC_URL",
+        "PROGRAM_THREADS",
+        "PAGE_THREADS",
+        "UPLOAD_THREADS",
+    ),
 }
 
 # in: tables and partitions of ours; out: each table with its size, partitions included.
@@ -114,7 +127,7 @@ def describe_installation() -> dict[str, Any]:
         days = [TableSize(name=name, size=size) for name, size in cursor.fetchall()]
     return {
         "topics": {
-            topic: [(name, getattr(settings, name)) for name in names]
+            gettext(topic): [(name, getattr(settings, name)) for name in names]
             for topic, names in SETTINGS_BY_TOPIC.items()
         },
         "versions": {
@@ -122,13 +135,18 @@ def describe_installation() -> dict[str, Any]:
             "Python": platform.python_version(),
             "Django": django.get_version(),
             "PostgreSQL": postgresql,
-            "Migrations to apply": ", ".join(schema_version.pending_migrations()) or "none",
+            gettext("Migrations to apply"): ", ".join(schema_version.pending_migrations())
+            or gettext("none"),
         },
         "keys": {
-            "Encryption keys": f"{len(settings.FERNET_KEYS)}: the first one seals, all unseal",
-            "Keyring in use since at least": _keyring_made_at(),
-            "Key of fingerprints": "is being exchanged" if settings.OLD_FINGERPRINT_KEY else "one",
-            "Last backup by manage.py backup": backups.last_backup_at() or "never",
+            gettext("Encryption keys"): gettext("%(count)s: the first one seals, all unseal")
+            % {"count": len(settings.FERNET_KEYS)},
+            gettext("Keyring in use since at least"): _keyring_made_at(),
+            gettext("Key of fingerprints"): gettext("is being exchanged")
+            if settings.OLD_FINGERPRINT_KEY
+            else gettext("one"),
+            gettext("Last backup by manage.py backup"): backups.last_backup_at()
+            or gettext("never"),
         },
         "does_redis_answer": _does_redis_answer(),
         "weaknesses": preflight.find_weaknesses(),

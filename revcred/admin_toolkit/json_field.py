@@ -6,8 +6,10 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from django import forms
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.models.customers import MAX_METADATA_CHARACTERS
+from revcred.texts import grouped
 
 # Python's decoder recurses: without a limit, deep nesting ends in a RecursionError elsewhere.
 MAX_JSON_DEPTH = 20  # levels
@@ -46,7 +48,7 @@ class JsonObjectField(forms.JSONField):
     """A JSON object of at most MAX_METADATA_CHARACTERS. An empty input is an empty object."""
 
     default_error_messages: ClassVar[dict[str, Any]] = {
-        "invalid": "Enter a valid JSON object, such as {}."
+        "invalid": gettext_lazy("Enter a valid JSON object, such as {}.")
     }
 
     def __init__(self, **kwargs: Any) -> None:
@@ -54,6 +56,8 @@ class JsonObjectField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > MAX_METADATA_CHARACTERS:
-            message = f"It has more than {MAX_METADATA_CHARACTERS:,} characters."
+            message = gettext("It has more than %(max_metadata_characters)s characters.") % {
+                "max_metadata_characters": grouped(MAX_METADATA_CHARACTERS)
+            }
             raise forms.ValidationError(message, code="too_long")
         return super().to_python(value) or {}

@@ -26,6 +26,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeData
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 from msgspec import json
 
@@ -42,6 +43,7 @@ from revcred.list_files import (
 )
 from revcred.models import AuditEvent, AuditVerb, SavedView
 from revcred.models.saved_views import MAX_QUERY_CHARACTERS
+from revcred.texts import grouped, kept_language
 
 # An export holds a thread of the pages for about a second per 10,000 rows.
 MAX_ROWS_EXPORTED = 100_000
@@ -133,18 +135,26 @@ class ListPagesMixin(ModelAdmin):
         if forgotten is not None:
             own.filter(pk=forgotten).delete()
         elif not name:
-            messages.error(request, "Give the view a name.")
+            messages.error(request, gettext("Give the view a name."))
         elif len(query) > MAX_QUERY_CHARACTERS or pasting.any_known_key(
             [name, *(value for _, values in QueryDict(query).lists() for value in values)]
         ):
-            messages.error(request, "A view with a key, or with so much in it, cannot be saved.")
+            messages.error(
+                request, gettext("A view with a key, or with so much in it, cannot be saved.")
+            )
         elif own.exclude(name=name).count() >= MAX_SAVED_VIEWS:
-            messages.error(request, f"At most {MAX_SAVED_VIEWS} views of a list can be saved.")
+            messages.error(
+                request,
+                gettext("At most %(max_saved_views)s views of a list can be saved.")
+                % {"max_saved_views": MAX_SAVED_VIEWS},
+            )
         else:
             own.update_or_create(
                 user=user, page=self.opts.label_lower, name=name, defaults={"query": query}
             )
-            messages.success(request, f"“{name}” was saved. Only you see it.")
+            messages.success(
+                request, gettext("“%(name)s” was saved. Only you see it.") % {"name": name}
+            )
         address = reverse(f"admin:{self._name('changelist')}")
         return HttpResponseRedirect(f"{address}?{query}" if query else address)
 
@@ -174,18 +184,27 @@ class ListPagesMixin(ModelAdmin):
         if len(ids) > MAX_ROWS_EXPORTED:
             messages.error(
                 request,
-                f"This list has more than {MAX_ROWS_EXPORTED:,} rows, which is the most that a file"
-                " may have. Narrow it by filters, such as by period, and export the parts.",
+                gettext(
+                    "This list has more than %(max_rows_exported)s rows, which is the most"
+                    " that a file may have. Narrow it by filters, such as by period, and"
+                    " export the parts."
+                )
+                % {"max_rows_exported": grouped(MAX_ROWS_EXPORTED)},
             )
             return back
         columns = [name for name in changelist.list_display if name != "action_checkbox"]
         self._record_export(request, chosen, columns, form, len(ids))
-        header = [self._column_label(name) for name in columns]
+        # What is exported is the same whoever does it.
+        with kept_language():
+            header = [self._column_label(name) for name in columns]
         texts = self._rows_as_text(rows, ids, columns)
         try:
-            return self._file(ListFormat(form), header, texts)
+            with kept_language():
+                return self._file(ListFormat(form), header, texts)
         except TooLongForSheet:
-            messages.error(request, "A text is too long for a cell of Excel. Export CSV instead.")
+            messages.error(
+                request, gettext("A text is too long for a cell of Excel. Export CSV instead.")
+            )
             return back
 
     def _record_export(
@@ -194,7 +213,7 @@ class ListPagesMixin(ModelAdmin):
         """Record who took which list. An export is about no one thing, so it names its person."""
         narrowing = [(name, value) for name, values in chosen.lists() for value in values]
         details = {
-            "list": str(self.opts.verbose_name_plural),
+            "list": self.opts.verbose_name_plural,
             "filters": "; ".join(
                 f"{name}: {value}" for name, value in narrowing if name != COLUMNS_PARAMETER
             ),
@@ -209,7 +228,9 @@ class ListPagesMixin(ModelAdmin):
     def _file(
         self, form: ListFormat, header: list[str], rows: Iterator[list[str]]
     ) -> HttpResponseBase:
-        name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d-%H%M}.{form}"
+        with kept_language():
+            list_name = str(self.opts.verbose_name_plural)
+        name = f"{list_name}-{timezone.now():%Y-%m-%d-%H%M}.{form}"
         name = name.replace(" ", "-")
         if form is ListFormat.CSV:
             return StreamingHttpResponse(

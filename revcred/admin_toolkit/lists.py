@@ -6,9 +6,11 @@ from typing import Any
 
 from django.db.models import Func, QuerySet, TextField, Value
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
 
 from revcred.admin_toolkit.generic import Page, Paginator
 from revcred.postgresql.estimates import estimate_rows
+from revcred.texts import grouped
 
 # Limits of a page's cost, measured at a million rows.
 MAX_ROWS_COUNTED = 10_000  # then "more than"
@@ -44,8 +46,13 @@ class BoundedPaginator(Paginator):
     def count_in_words(self) -> str:
         """Return the number of rows as far as it is known, such as `more than 10,000`."""
         if self.count <= MAX_ROWS_COUNTED:
-            return f"{self.count:,}"
-        return f"about {self.count:,}" if self._is_whole else f"more than {MAX_ROWS_COUNTED:,}"
+            return grouped(self.count)
+        return (
+            gettext("about %(count)s") % {"count": grouped(self.count)}
+            if self._is_whole
+            else gettext("more than %(max_rows_counted)s")
+            % {"max_rows_counted": grouped(MAX_ROWS_COUNTED)}
+        )
 
     def page(self, number: int | str) -> Page:
         """Return a page: ids first, and then these rows alone with all that is joined to them.

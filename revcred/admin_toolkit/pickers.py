@@ -25,6 +25,7 @@ from revcred.models import (
     User,
     UserToken,
 )
+from revcred.texts import gettext_lazy
 
 
 class NumericIdsMixin(AutocompleteMixin):
@@ -95,7 +96,7 @@ def credential_picker(**kwargs: Any) -> forms.Field:
 
 def gateway_picker(**kwargs: Any) -> forms.Field:
     widget = PickerSelect(_relation_field(ExternalKey, "gateway"), admin.site)
-    help_text = "The only gateway at which it counts. Empty: all gateways."
+    help_text = gettext_lazy("The only gateway at which it counts. Empty: all gateways.")
     return forms.ModelChoiceField(
         Gateway.objects.all(), widget=widget, required=False, help_text=help_text, **kwargs
     )

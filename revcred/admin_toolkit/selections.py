@@ -14,16 +14,20 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.translation import gettext, ngettext
 
 from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
-from revcred.admin_toolkit.confirmation import Effect, counted
+from revcred.admin_toolkit.confirmation import Effect
 from revcred.metering_port import RecentCalls
+from revcred.texts import gettext_lazy, grouped, number_of, quoted
 
 MAX_ROWS_AT_ONCE = 1_000  # each is an action with an event, in one transaction
 MAX_ROWS_NAMED = 10
 MAX_ROWS_WHOSE_CALLS_ARE_COUNTED = 100  # a query each
-NOTHING_SELECTED_MESSAGE = "No row is selected any more. Go back to the list and select some."
+NOTHING_SELECTED_MESSAGE = gettext_lazy(
+    "No row is selected any more. Go back to the list and select some."
+)
 
 
 class SelectionForm(ActionForm):
@@ -54,10 +58,15 @@ class SelectionForm(ActionForm):
         selected = self._selected(said.get("ids", ""), said.get("all"), said.get("matching", ""))
         count = 0 if selected is None else selected.values("pk")[: self.max_rows + 1].count()
         if count > self.max_rows:
-            return f"More than {self.max_rows:,} rows are selected, which is the most at once."
+            return gettext(
+                "More than %(max_rows)s rows are selected, which is the most at once."
+            ) % {"max_rows": grouped(self.max_rows)}
         one, many = self.model._meta.verbose_name, self.model._meta.verbose_name_plural
-        verb = "is" if count == 1 else "are"
-        return f"{counted(count, str(one), str(many))} {verb} selected. {self.about}"
+        sentence = ngettext(
+            "%(rows)s is selected. %(about)s", "%(rows)s are selected. %(about)s", count
+        )
+        rows = f"{grouped(count)} {one if count == 1 else many}"
+        return sentence % {"rows": rows, "about": self.about}
 
     about: ClassVar[str] = ""
 
@@ -80,7 +89,9 @@ class SelectionForm(ActionForm):
         if not found:
             raise forms.ValidationError(NOTHING_SELECTED_MESSAGE)
         if len(found) > self.max_rows:
-            message = f"At most {self.max_rows:,} rows can be selected at once. Narrow the list."
+            message = gettext(
+                "At most %(max_rows)s rows can be selected at once. Narrow the list."
+            ) % {"max_rows": grouped(self.max_rows)}
             raise forms.ValidationError(message)
         self.rows = self.concerned(found)
         if not self.rows:
@@ -88,7 +99,7 @@ class SelectionForm(ActionForm):
         self.unconcerned = len(found) - len(self.rows)
         return cleaned
 
-    none_concerned: ClassVar[str] = "None of these rows would change."
+    none_concerned: ClassVar[str] = gettext_lazy("None of these rows would change.")
 
     def concerned(self, rows: list[Any]) -> list[Any]:
         """Return the rows that the action changes. The others stay as they are."""
@@ -96,22 +107,34 @@ class SelectionForm(ActionForm):
 
     def named(self) -> str:
         """Return the first rows that change by name, and how many others there are."""
-        names = ", ".join(f"“{row}”" for row in self.rows[:MAX_ROWS_NAMED])
+        names = ", ".join(quoted(row) for row in self.rows[:MAX_ROWS_NAMED])
         more = len(self.rows) - MAX_ROWS_NAMED
-        return f"{names} and {more:,} more" if more > 0 else names
+        return (
+            gettext("%(names)s and %(more)s more") % {"names": names, "more": grouped(more)}
+            if more > 0
+            else names
+        )
 
     def left_in_words(self) -> str:
         """Return a sentence on the selected rows that stay as they are, or nothing."""
         if not self.unconcerned:
             return ""
-        verb = "stays as it is" if self.unconcerned == 1 else "stay as they are"
-        return f" {self.unconcerned:,} of the selected rows {verb}."
+        sentence = number_of(
+            self.unconcerned,
+            "%(count)s of the selected rows stays as it is.",
+            "%(count)s of the selected rows stay as they are.",
+        )
+        return f" {sentence}"
 
     def effect_on_rows(self, sentence: str, calls_of: Callable[[Any], RecentCalls]) -> Effect:
         """Return an effect that names the rows and sums the calls of the last days."""
         counted_rows = self.rows[:MAX_ROWS_WHOSE_CALLS_ARE_COUNTED]
         lately = sum_of_recent_calls(calls_of(row) for row in counted_rows)
-        subject = "They" if len(counted_rows) == len(self.rows) else "The first 100 of them"
+        subject = (
+            gettext("They")
+            if len(counted_rows) == len(self.rows)
+            else gettext("The first 100 of them")
+        )
         return confirmation.effect(
             f"{sentence}: {self.named()}.{self.left_in_words()}", lately, subject
         )

@@ -16,6 +16,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.text import capfirst
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from revcred import backups
 from revcred.admin_toolkit.installation import describe_installation
@@ -39,12 +40,12 @@ class RevcredAdminSite(AdminSite):
 
     site_header = "revcred"
     site_title = "revcred"
-    index_title = "Overview"
+    index_title = gettext_lazy("Overview")
     empty_value_display = "\N{EN DASH}"
 
     # Every registered model has to be here, or it is missing on the overview.
     SECTIONS: ClassVar[dict[str, list[str]]] = {
-        "Customers and credentials": [
+        gettext_noop("Customers and credentials"): [
             "revcred.Customer",
             "revcred.Subscriber",
             "revcred.Membership",
@@ -56,7 +57,7 @@ class RevcredAdminSite(AdminSite):
             "revcred.Upload",
             "revcred.Appearance",
         ],
-        "Metering": [
+        gettext_noop("Metering"): [
             "revcred.Gateway",
             "metering.Transaction",
             "metering.Quarantined",
@@ -68,7 +69,7 @@ class RevcredAdminSite(AdminSite):
             "metering.Delivery",
             "metering.Claim",
         ],
-        "Access and audit": [
+        gettext_noop("Access and audit"): [
             "revcred.User",
             "auth.Group",
             "revcred.UserToken",
@@ -96,7 +97,7 @@ class RevcredAdminSite(AdminSite):
         # Sections are no apps: their link leads to the place on the overview.
         slug = name.lower().replace(" ", "-")
         return {
-            "name": name,
+            "name": gettext(name),
             "app_label": slug,
             "app_url": f"{reverse('admin:index')}#{slug}",
             "has_module_perms": True,
@@ -112,7 +113,7 @@ class RevcredAdminSite(AdminSite):
         """Show settings, versions and sizes of this installation, to superusers."""
         if not request.user.is_superuser:
             raise PermissionDenied
-        context = self.each_context(request) | {"title": "Settings", "subtitle": None}
+        context = self.each_context(request) | {"title": gettext("Settings"), "subtitle": None}
         return TemplateResponse(
             request, "admin/installation.html", context | describe_installation()
         )
@@ -128,7 +129,7 @@ class RevcredAdminSite(AdminSite):
         if len(hits) == 1:
             return redirect(hits[0].url)
         context = self.each_context(request) | {
-            "title": "Search",
+            "title": gettext("Search"),
             "subtitle": None,
             "groups": groups,
             "is_asked": bool(term.text),
@@ -164,7 +165,7 @@ class RevcredAdminSite(AdminSite):
         weaknesses = preflight.find_weaknesses() if request.user.is_superuser else []
         shown: dict[str, Any] = {"events": recent, "weaknesses": weaknesses}
         if request.user.is_superuser:
-            shown["last_backup"] = backups.last_backup_at() or "never"
+            shown["last_backup"] = backups.last_backup_at() or gettext("never")
         return super().index(request, shown | (extra_context or {}))
 
     def login(

@@ -14,6 +14,8 @@ from django.contrib.admin.utils import label_for_field
 from django.db import models
 from django.forms import model_to_dict
 from django.http import HttpRequest
+from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from revcred.models import AuditEvent
 from revcred.models.audit import to_audit_json
@@ -86,15 +88,19 @@ def _change_in_words(
         changed, rows = event.details.get("changed", {}), event.details.get("rows", [])
         if name in changed or any(name == f"rows of {row['model']}" for row in rows):
             by = event.actor or "revcred"
-            return f"“{label}” was changed by {by} at {moment_with_zone(event.at, seconds=True)}."
-    return f"“{label}” was changed."
+            return gettext("“%(label)s” was changed by %(by)s at %(moment)s.") % {
+                "label": label,
+                "by": by,
+                "moment": moment_with_zone(event.at, seconds=True),
+            }
+    return gettext("“%(label)s” was changed.") % {"label": label}
 
 
 def _field_label(model_admin: Any, obj: models.Model, name: str) -> str:
     """Return what the page calls the field or the kind of rows."""
     for formset in model_admin.inlines:
         if name == _rows_name(formset.model):
-            return str(formset.model._meta.verbose_name_plural).capitalize()
+            return capfirst(str(formset.model._meta.verbose_name_plural))
     if name.startswith("rows of "):
         return name.removeprefix("rows of ")
-    return str(label_for_field(name, type(obj), model_admin)).capitalize()
+    return capfirst(str(label_for_field(name, type(obj), model_admin)))

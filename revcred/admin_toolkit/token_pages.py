@@ -8,41 +8,48 @@ from django.contrib import messages
 from django.db.models import TextChoices
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.models.tokens import TokenModel
+from revcred.texts import gettext_lazy
 from revcred.time_zones import moment_with_zone
 
 
 def token_state_in_words(token: TokenModel) -> str:
     """Return name and state of a token, such as `edge, revoked 2026-01-01 08:00 UTC`."""
-    name = getattr(token, "name", "") or "unnamed"
+    name = getattr(token, "name", "") or gettext("unnamed")
     if token.revoked_at:
-        return f"{name}, revoked {moment_with_zone(token.revoked_at)}"
-    used = moment_with_zone(token.last_used_at) if token.last_used_at else "never"
-    return f"{name}, last used {used}"
+        return gettext("%(name)s, revoked %(moment)s") % {
+            "name": name,
+            "moment": moment_with_zone(token.revoked_at),
+        }
+    used = moment_with_zone(token.last_used_at) if token.last_used_at else gettext("never")
+    return gettext("%(name)s, last used %(used)s") % {"name": name, "used": used}
 
 
 # In the session: the latest forms by which it issued a token.
 ANSWERED_FORMS, MAX_ANSWERED_FORMS = "forms that issued a token", 20
-ALREADY_ISSUED_MESSAGE = (
-    "This token has been issued already, and is shown only once. If you did not copy it, revoke it"
-    " and issue another one."
+ALREADY_ISSUED_MESSAGE = gettext_lazy(
+    "This token has been issued already, and is shown only once. If you did not copy it,"
+    " revoke it and issue another one."
 )
 
 
 class BaseIssueTokenForm(ActionForm):
     """Asks for name and scopes. `perform` sets `token` (plaintext) and `target` (its record)."""
 
-    title = "Issue a token"
-    button = "Issue"
+    title = gettext_lazy("Issue a token")
+    button = gettext_lazy("Issue")
     scope: ClassVar[type[TextChoices]]
     token = ""
 
     # Names this one form: reloading the page that answers it must not issue a second token.
     form_id = forms.CharField(required=False, max_length=36, widget=forms.HiddenInput)
-    name = forms.CharField(max_length=100, help_text="Where it is used.")
-    scopes = forms.MultipleChoiceField(label="May", widget=forms.CheckboxSelectMultiple)
+    name = forms.CharField(max_length=100, help_text=gettext_lazy("Where it is used."))
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("May"), widget=forms.CheckboxSelectMultiple
+    )
 
     def how_to_use(self) -> dict[str, Any]:
         """Return what the page of the new token shows beside it, such as a command."""
@@ -78,7 +85,7 @@ class TokenIssuingMixin(ActionPagesMixin):
             answered = request.session.get(ANSWERED_FORMS, [])
             request.session[ANSWERED_FORMS] = [*answered, form_id][-MAX_ANSWERED_FORMS:]
         context = self.admin_site.each_context(request) | {
-            "title": "The new token",
+            "title": gettext("The new token"),
             "subtitle": None,
             "opts": self.opts,
             "original": form.target,

@@ -9,6 +9,7 @@ from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.colour_contrast import (
     DARK_SURFACES,
@@ -29,7 +30,7 @@ DIGEST_CHARACTERS = 16
 def check_colour(colour: str) -> None:
     """Raise ValidationError unless the colour is one such as `#0f766e`."""
     if not COLOUR_PATTERN.fullmatch(colour):
-        message = "Write the colour as # and six digits, such as #0f766e."
+        message = gettext("Write the colour as # and six digits, such as #0f766e.")
         raise ValidationError(message)
 
 
@@ -38,11 +39,15 @@ def check_light_accent(colour: str) -> None:
     check_colour(colour)
     as_text, as_button = lowest_contrast(colour, LIGHT_SURFACES), contrast(colour, WHITE)
     if min(as_text, as_button) < MIN_CONTRAST:
-        message = (
-            f"Too light to read in the light theme: text of this colour has a contrast of"
-            f" {as_text:.1f}:1 with the background, and white text on a button of it has"
-            f" {as_button:.1f}:1. Both need {MIN_CONTRAST}:1. Choose a darker colour."
-        )
+        message = gettext(
+            "Too light to read in the light theme: text of this colour has a contrast of"
+            " %(as_text)s:1 with the background, and white text on a button of it has"
+            " %(as_button)s:1. Both need %(min_contrast)s:1. Choose a darker colour."
+        ) % {
+            "as_text": f"{as_text:.1f}",
+            "as_button": f"{as_button:.1f}",
+            "min_contrast": MIN_CONTRAST,
+        }
         raise ValidationError(message)
 
 
@@ -51,11 +56,11 @@ def check_dark_accent(colour: str) -> None:
     check_colour(colour)
     as_text = lowest_contrast(colour, DARK_SURFACES)
     if as_text < MIN_CONTRAST:
-        message = (
-            f"Too dark to read in the dark theme: text of this colour has a contrast of"
-            f" {as_text:.1f}:1 with the background. It needs {MIN_CONTRAST}:1. Choose a lighter"
-            " colour."
-        )
+        message = gettext(
+            "Too dark to read in the dark theme: text of this colour has a contrast of"
+            " %(as_text)s:1 with the background. It needs %(min_contrast)s:1. Choose a"
+            " lighter colour."
+        ) % {"as_text": f"{as_text:.1f}", "min_contrast": MIN_CONTRAST}
         raise ValidationError(message)
 
 
@@ -65,16 +70,16 @@ def parse_links(text: str) -> list[tuple[str, str]]:
     for line in filter(None, map(str.strip, text.splitlines())):
         label, _, address = line.rpartition(" ")
         if not label or len(label) > MAX_LINK_LABEL_CHARACTERS:
-            message = (
-                f"Write each line as a label of at most {MAX_LINK_LABEL_CHARACTERS} characters, a"
-                f" space and an address: “{line[:80]}” is none."
-            )
+            message = gettext(
+                "Write each line as a label of at most %(max_link_label_characters)s"
+                " characters, a space and an address: “%(line)s” is none."
+            ) % {"max_link_label_characters": MAX_LINK_LABEL_CHARACTERS, "line": line[:80]}
             raise ValidationError(message)
         if not address.startswith("mailto:"):
             URLValidator(schemes=["https", "http"])(address)
         links.append((label.strip(), address))
     if len(links) > MAX_LINKS:
-        message = f"There is room for {MAX_LINKS} links."
+        message = gettext("There is room for %(max_links)s links.") % {"max_links": MAX_LINKS}
         raise ValidationError(message)
     return links
 
@@ -88,58 +93,66 @@ class Appearance(models.Model):
     """What an operator has set for the pages of subscribers. There is one row at most."""
 
     name = models.CharField(
-        "name of the installation",
+        gettext_lazy("name of the installation"),
         max_length=60,
         blank=True,
         default="",
-        help_text="Stands in place of “revcred” on pages of subscribers and in their titles.",
+        help_text=gettext_lazy(
+            "Stands in place of “revcred” on pages of subscribers and in their titles."
+        ),
     )
     logo = models.BinaryField(default=b"", blank=True)
     logo_type = models.CharField(max_length=20, default="", blank=True, editable=False)
     accent = models.CharField(
-        "colour in the light theme",
+        gettext_lazy("colour in the light theme"),
         max_length=7,
         blank=True,
         default="",
         validators=[check_light_accent],
-        help_text="Of links, and of buttons in both themes. Such as #0f766e. Empty: revcred's.",
+        help_text=gettext_lazy(
+            "Of links, and of buttons in both themes. Such as #0f766e. Empty: revcred's."
+        ),
     )
     accent_dark = models.CharField(
-        "colour in the dark theme",
+        gettext_lazy("colour in the dark theme"),
         max_length=7,
         blank=True,
         default="",
         validators=[check_dark_accent],
-        help_text="Of links on dark surfaces. Such as #5cc8bc. Empty: revcred's.",
+        help_text=gettext_lazy("Of links on dark surfaces. Such as #5cc8bc. Empty: revcred's."),
     )
     welcome_title = models.CharField(
-        "heading of the page to sign in",
+        gettext_lazy("heading of the page to sign in"),
         max_length=120,
         blank=True,
         default="",
-        help_text="Empty: “Your API credentials and their usage”.",
+        help_text=gettext_lazy("Empty: “Your API credentials and their usage”."),
     )
     welcome_text = models.TextField(
-        "text of the page to sign in",
+        gettext_lazy("text of the page to sign in"),
         max_length=4_000,
         blank=True,
         default="",
-        help_text="Markdown. Stands beside the form, for everybody to read.",
+        help_text=gettext_lazy("Markdown. Stands beside the form, for everybody to read."),
     )
     support_text = models.CharField(
-        "whom to ask",
+        gettext_lazy("whom to ask"),
         max_length=200,
         blank=True,
         default="",
-        help_text="A sentence below every page, such as “Questions? Write to api@example.com.”",
+        help_text=gettext_lazy(
+            "A sentence below every page, such as “Questions? Write to api@example.com.”"
+        ),
     )
     links = models.TextField(
         max_length=4_000,
         blank=True,
         default="",
         validators=[check_links],
-        help_text="Stand below every page. One a line: a label, a space, and an address, such as"
-        " “Documentation https://docs.example.com”.",
+        help_text=gettext_lazy(
+            "Stand below every page. One a line: a label, a space, and an address, such as"
+            " “Documentation https://docs.example.com”."
+        ),
     )
 
     language = models.CharField(
@@ -147,17 +160,19 @@ class Appearance(models.Model):
         choices=settings.LANGUAGES,
         default=settings.LANGUAGE_CODE,
         db_default=settings.LANGUAGE_CODE,
-        help_text="Of pages and mails for subscribers who have chosen none. Pages are in the"
-        " browser's language where it is one of these.",
+        help_text=gettext_lazy(
+            "Of pages and mails for subscribers who have chosen none. Pages are in the"
+            " browser's language where it is one of these."
+        ),
     )
 
     class Meta:
-        verbose_name = verbose_name_plural = "appearance"
+        verbose_name = verbose_name_plural = gettext_lazy("appearance")
         default_permissions = ("view", "change")
         constraints = (models.CheckConstraint(name="appearance_only_one", condition=Q(pk=1)),)
 
     def __str__(self) -> str:
-        return "Appearance of the storefront"
+        return gettext("Appearance of the storefront")
 
     @property
     def shown_name(self) -> str:

@@ -24,10 +24,13 @@ from django.conf import settings
 from django.db import connection, models
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from revcred.client_address import current_address
 from revcred.models.users import User
 from revcred.request_id import current_request_id
+from revcred.texts import kept_language
 
 # Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
 # lock, because an empty table has none.
@@ -91,76 +94,76 @@ def audit_difference(old: Any, new: Any) -> list[Any]:
 class AuditVerb(models.TextChoices):
     """Kinds of events on record. Values are stored: add new ones, and never change old ones."""
 
-    CREATED = "created"
-    CHANGED = "changed"
-    DELETED = "deleted"
-    ISSUED = "issued"
-    ALIAS_ADDED = "alias_added", "Alias added"
-    KEY_ENDED = "key_ended", "Key ended"
-    KEY_EXTENDED = "key_extended", "Key extended"
-    ROTATED = "rotated"
-    SUSPENDED = "suspended"
-    RESUMED = "resumed"
-    REVOKED = "revoked"
-    ASSIGNED = "assigned"
-    MOVED = "moved"
-    UNASSIGNED = "unassigned"
-    KEY_REVEALED = "key_revealed", "Key revealed"
-    SECRET_REVEALED = "secret_revealed", "Secret revealed"
-    INVITED = "invited"
-    INVITATION_ACCEPTED = "invitation_accepted", "Invitation accepted"
-    SIGNED_IN = "signed_in", "Signed in"
-    SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
-    SIGN_IN_LIMITED = "sign_in_limited", "Sign-in refused, too many attempts"
-    SIGNED_OUT = "signed_out", "Signed out"
-    SESSION_ENDED = "session_ended", "Session ended"
-    SIGNED_OUT_EVERYWHERE = "signed_out_all", "Signed out everywhere"
-    RESET_ASKED = "reset_asked", "Link for a new password sent"
-    RESET_LIMITED = "reset_limited", "Link refused, too many requests"
-    CODE_ASKED = "code_asked", "Sign-in code sent"
-    CODE_LIMITED = "code_limited", "Sign-in code refused, too many requests"
-    COMPANY_SET = "company_set", "Company sign-in set"
-    COMPANY_ENDED = "company_ended", "Company sign-in ended"
-    COMPANY_CONNECTED = "company_connected", "Connected with the company sign-in"
-    PASSWORD_RESET = "password_reset", "Password set by link"
-    PASSWORD_CHANGED = "password_changed", "Password changed"
-    ADDRESS_ASKED = "address_asked", "New address asked for"
-    ADDRESS_CHANGED = "address_changed", "Address changed"
-    ADDRESS_CANCELLED = "address_cancelled", "New address cancelled"
-    REVEALS_RESUMED = "reveals_resumed", "New address confirmed by password"
-    MANY_REVEALED = "many_revealed", "Many keys revealed"
-    ROLE_CHANGED = "role_changed", "Role changed"
-    RIGHTS_CHANGED = "rights_changed", "Rights changed"
-    MADE_STAFF = "made_staff", "Made staff"
-    MADE_SUPERUSER = "made_superuser", "Made superuser"
-    DEACTIVATED = "deactivated"
-    ACTIVATED = "activated"
-    TOKEN_ISSUED = "token_issued", "Token issued"
-    TOKEN_REVOKED = "token_revoked", "Token revoked"
-    RELEASED = "released", "Marked as reviewed"
-    PUT_BACK = "put_back", "Put back"
-    MOMENTS_CHOSEN = "moments_chosen", "Moments chosen"
-    UPLOADED = "uploaded"
-    APPLIED = "applied"
-    CANCELLED = "cancelled"
-    UNDONE = "undone"
-    SCRUBBED = "scrubbed"
-    SWITCHED_OFF = "switched_off", "Path rule switched off"
-    FACTOR_ADDED = "factor_added", "Second factor added"
-    FACTOR_REMOVED = "factor_removed", "Second factor removed"
-    FACTOR_RESET = "factor_reset", "Second factor reset"
-    FACTOR_FAILED = "factor_failed", "Second factor failed"
-    FACTOR_LIMITED = "factor_limited", "Second factor refused, too many attempts"
-    RECOVERY_CODE_USED = "recovery_code_used", "Recovery code used"
-    BACKED_UP = "backed_up", "Backed up"
-    EXPORTED = "exported"
-    ERASED = "erased"
-    REQUESTED = "requested", "Credential requested"
-    APPROVED = "approved", "Request approved"
-    REQUEST_REJECTED = "request_rejected", "Request rejected"
-    LEAK_CONTAINED = "leak_contained", "Leak contained"
-    LOOK_BEGAN = "look_began", "Began to look as the subscriber"
-    LOOK_ENDED = "look_ended", "Stopped looking as the subscriber"
+    CREATED = "created", gettext_lazy("Created")
+    CHANGED = "changed", gettext_lazy("Changed")
+    DELETED = "deleted", gettext_lazy("Deleted")
+    ISSUED = "issued", gettext_lazy("Issued")
+    ALIAS_ADDED = "alias_added", gettext_lazy("Alias added")
+    KEY_ENDED = "key_ended", gettext_lazy("Key ended")
+    KEY_EXTENDED = "key_extended", gettext_lazy("Key extended")
+    ROTATED = "rotated", gettext_lazy("Rotated")
+    SUSPENDED = "suspended", gettext_lazy("Suspended")
+    RESUMED = "resumed", gettext_lazy("Resumed")
+    REVOKED = "revoked", gettext_lazy("Revoked")
+    ASSIGNED = "assigned", gettext_lazy("Assigned")
+    MOVED = "moved", gettext_lazy("Moved")
+    UNASSIGNED = "unassigned", gettext_lazy("Unassigned")
+    KEY_REVEALED = "key_revealed", gettext_lazy("Key revealed")
+    SECRET_REVEALED = "secret_revealed", gettext_lazy("Secret revealed")
+    INVITED = "invited", gettext_lazy("Invited")
+    INVITATION_ACCEPTED = "invitation_accepted", gettext_lazy("Invitation accepted")
+    SIGNED_IN = "signed_in", gettext_lazy("Signed in")
+    SIGN_IN_FAILED = "sign_in_failed", gettext_lazy("Sign-in failed")
+    SIGN_IN_LIMITED = "sign_in_limited", gettext_lazy("Sign-in refused, too many attempts")
+    SIGNED_OUT = "signed_out", gettext_lazy("Signed out")
+    SESSION_ENDED = "session_ended", gettext_lazy("Session ended")
+    SIGNED_OUT_EVERYWHERE = "signed_out_all", gettext_lazy("Signed out everywhere")
+    RESET_ASKED = "reset_asked", gettext_lazy("Link for a new password sent")
+    RESET_LIMITED = "reset_limited", gettext_lazy("Link refused, too many requests")
+    CODE_ASKED = "code_asked", gettext_lazy("Sign-in code sent")
+    CODE_LIMITED = "code_limited", gettext_lazy("Sign-in code refused, too many requests")
+    COMPANY_SET = "company_set", gettext_lazy("Company sign-in set")
+    COMPANY_ENDED = "company_ended", gettext_lazy("Company sign-in ended")
+    COMPANY_CONNECTED = "company_connected", gettext_lazy("Connected with the company sign-in")
+    PASSWORD_RESET = "password_reset", gettext_lazy("Password set by link")
+    PASSWORD_CHANGED = "password_changed", gettext_lazy("Password changed")
+    ADDRESS_ASKED = "address_asked", gettext_lazy("New address asked for")
+    ADDRESS_CHANGED = "address_changed", gettext_lazy("Address changed")
+    ADDRESS_CANCELLED = "address_cancelled", gettext_lazy("New address cancelled")
+    REVEALS_RESUMED = "reveals_resumed", gettext_lazy("New address confirmed by password")
+    MANY_REVEALED = "many_revealed", gettext_lazy("Many keys revealed")
+    ROLE_CHANGED = "role_changed", gettext_lazy("Role changed")
+    RIGHTS_CHANGED = "rights_changed", gettext_lazy("Rights changed")
+    MADE_STAFF = "made_staff", gettext_lazy("Made staff")
+    MADE_SUPERUSER = "made_superuser", gettext_lazy("Made superuser")
+    DEACTIVATED = "deactivated", gettext_lazy("Deactivated")
+    ACTIVATED = "activated", gettext_lazy("Activated")
+    TOKEN_ISSUED = "token_issued", gettext_lazy("Token issued")
+    TOKEN_REVOKED = "token_revoked", gettext_lazy("Token revoked")
+    RELEASED = "released", gettext_lazy("Marked as reviewed")
+    PUT_BACK = "put_back", gettext_lazy("Put back")
+    MOMENTS_CHOSEN = "moments_chosen", gettext_lazy("Moments chosen")
+    UPLOADED = "uploaded", gettext_lazy("Uploaded")
+    APPLIED = "applied", gettext_lazy("Applied")
+    CANCELLED = "cancelled", gettext_lazy("Cancelled")
+    UNDONE = "undone", gettext_lazy("Undone")
+    SCRUBBED = "scrubbed", gettext_lazy("Scrubbed")
+    SWITCHED_OFF = "switched_off", gettext_lazy("Path rule switched off")
+    FACTOR_ADDED = "factor_added", gettext_lazy("Second factor added")
+    FACTOR_REMOVED = "factor_removed", gettext_lazy("Second factor removed")
+    FACTOR_RESET = "factor_reset", gettext_lazy("Second factor reset")
+    FACTOR_FAILED = "factor_failed", gettext_lazy("Second factor failed")
+    FACTOR_LIMITED = "factor_limited", gettext_lazy("Second factor refused, too many attempts")
+    RECOVERY_CODE_USED = "recovery_code_used", gettext_lazy("Recovery code used")
+    BACKED_UP = "backed_up", gettext_lazy("Backed up")
+    EXPORTED = "exported", gettext_lazy("Exported")
+    ERASED = "erased", gettext_lazy("Erased")
+    REQUESTED = "requested", gettext_lazy("Credential requested")
+    APPROVED = "approved", gettext_lazy("Request approved")
+    REQUEST_REJECTED = "request_rejected", gettext_lazy("Request rejected")
+    LEAK_CONTAINED = "leak_contained", gettext_lazy("Leak contained")
+    LOOK_BEGAN = "look_began", gettext_lazy("Began to look as the subscriber")
+    LOOK_ENDED = "look_ended", gettext_lazy("Stopped looking as the subscriber")
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -203,17 +206,18 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         if not connection.in_atomic_block:
             message = "An event is recorded in the transaction of what it records."
             raise TransactionManagementError(message)
-        event = self.model(
-            at=timezone.now(),
-            actor_id=by.pk if by else None,
-            actor=by.email if by else "",
-            verb=verb,
-            target_type=target._meta.label_lower,
-            target_id=target.pk,
-            target=str(target)[:300],
-            details=_with_request_id(details or {}),
-            address=address or current_address(),
-        )
+        with kept_language():
+            event = self.model(
+                at=timezone.now(),
+                actor_id=by.pk if by else None,
+                actor=by.email if by else "",
+                verb=verb,
+                target_type=target._meta.label_lower,
+                target_id=target.pk,
+                target=str(target)[:300],
+                details=_with_request_id(_as_texts(details or {})),
+                address=address or current_address(),
+            )
         waiting = _deferred_events.get()
         if waiting is None:
             event.chain()
@@ -312,7 +316,7 @@ class AuditEvent(models.Model):
     target_id = models.BigIntegerField(null=True)
     target = models.CharField(max_length=300)
     details = models.JSONField(default=dict)
-    address = models.GenericIPAddressField("from", null=True)
+    address = models.GenericIPAddressField(gettext_lazy("from"), null=True)
     # Of events before 0121 both are NULL, and the digest covers all fields without a key.
     salt = models.BinaryField(max_length=32, null=True, editable=False)
     personal_digest = models.BinaryField(max_length=32, null=True, editable=False)
@@ -438,6 +442,15 @@ def lock_chain_end() -> bytes:
     events = AuditEvent._base_manager.order_by("-pk")
     last = events.values_list("digest", flat=True).first()
     return bytes(last) if last else b""
+
+
+def _as_texts(value: Any) -> Any:
+    """Return details with texts for what is translated later, such as the label of a choice."""
+    if isinstance(value, dict):
+        return {name: _as_texts(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_texts(member) for member in value]
+    return str(value) if isinstance(value, Promise) else value
 
 
 def _with_request_id(details: dict[str, Any]) -> dict[str, Any]:

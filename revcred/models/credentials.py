@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower, Now
 from django.utils import timezone
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
@@ -57,10 +57,10 @@ class Credential(models.Model):
     """A caller's identity, which lasts while its keys come and go."""
 
     class State(models.TextChoices):
-        ACTIVE = "active", gettext_noop("Active")
-        SUSPENDED = "suspended", gettext_noop("Suspended")
-        EXPIRED = "expired", gettext_noop("Expired")
-        REVOKED = "revoked", gettext_noop("Revoked")
+        ACTIVE = "active", gettext_lazy("Active")
+        SUSPENDED = "suspended", gettext_lazy("Suspended")
+        EXPIRED = "expired", gettext_lazy("Expired")
+        REVOKED = "revoked", gettext_lazy("Revoked")
 
     # Needs no index of its own: that of credential_name_of_customer begins with the customer.
     customer = models.ForeignKey(
@@ -76,13 +76,16 @@ class Credential(models.Model):
         Subscriber,
         related_name="credentials",
         blank=True,
-        help_text="The people who use it and may reveal it.",
+        help_text=gettext_lazy("The people who use it and may reveal it."),
     )
     environment = models.CharField(
-        max_length=50, blank=True, help_text="Such as production or staging."
+        max_length=50, blank=True, help_text=gettext_lazy("Such as production or staging.")
     )
     tags = ArrayField(
-        models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text=gettext_lazy("Separated by commas."),
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -99,7 +102,9 @@ class Credential(models.Model):
                 fields=("customer", "name", "revoked_at"),
                 nulls_distinct=False,
                 name="credential_name_of_customer",
-                violation_error_message="This customer has a credential of this name already.",
+                violation_error_message=gettext_lazy(
+                    "This customer has a credential of this name already."
+                ),
             ),
             # Target of an assignment's foreign key over two columns: one customer on both sides.
             models.UniqueConstraint("id", "customer", name="credential_of_customer"),
@@ -151,10 +156,12 @@ class Suspension(DatedModel):
     credential = models.ForeignKey(Credential, models.CASCADE, related_name="suspensions")
     # The database's default is for versions of revcred that do not know the column.
     by_subscriber = models.BooleanField(
-        "by a subscriber",
+        gettext_lazy("by a subscriber"),
         default=False,
         db_default=False,
-        help_text="A subscriber made it, and may end it. Others are the provider's to end.",
+        help_text=gettext_lazy(
+            "A subscriber made it, and may end it. Others are the provider's to end."
+        ),
     )
 
     objects = DatedQuerySet["Suspension"].as_manager()
@@ -174,7 +181,10 @@ class Suspension(DatedModel):
         )
 
     def __str__(self) -> str:
-        return f"{self.credential} from {self.active_from:%Y-%m-%d %H:%M}"
+        return gettext("%(credential)s from %(active_from)s") % {
+            "credential": self.credential,
+            "active_from": f"{self.active_from:%Y-%m-%d %H:%M}",
+        }
 
 
 class ExternalKeyQuerySet(DatedQuerySet["ExternalKey"]):
@@ -197,8 +207,8 @@ class ExternalKey(DatedModel):
     """A string under which usage may arrive during a period, known by its fingerprint."""
 
     class Kind(models.TextChoices):
-        KEY = "key"
-        ALIAS = "alias"
+        KEY = "key", gettext_lazy("Key")
+        ALIAS = "alias", gettext_lazy("Alias")
 
     credential = models.ForeignKey(Credential, models.CASCADE, related_name="keys")
     kind = models.CharField(max_length=5, choices=Kind, default=Kind.KEY)
@@ -208,7 +218,7 @@ class ExternalKey(DatedModel):
         related_name="external_keys",
         null=True,
         blank=True,
-        help_text="The only gateway it counts at. Empty: any.",
+        help_text=gettext_lazy("The only gateway it counts at. Empty: any."),
     )
     fingerprint = models.UUIDField(editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
@@ -235,7 +245,7 @@ class ExternalKey(DatedModel):
                     (Coalesce(F("gateway_id"), 0), RangeOperators.EQUAL),
                     (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
-                violation_error_message="This key is in use already in that time.",
+                violation_error_message=gettext_lazy("This key is in use already in that time."),
             ),
         )
         indexes = (
@@ -348,7 +358,7 @@ class ExportedDigest(models.Model):
         db_constraint=False,
     )
     digest = models.BinaryField()
-    key_id = models.CharField(max_length=8, help_text="Which EXPORT_KEY made it.")
+    key_id = models.CharField(max_length=8, help_text=gettext_lazy("Which EXPORT_KEY made it."))
     changed_in = models.BigIntegerField(
         db_default=CurrentTransaction(), db_index=True, help_text="A transaction's number."
     )
@@ -469,7 +479,9 @@ class Assignment(DatedModel):
                     ("subscription", RangeOperators.EQUAL),
                     (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
-                violation_error_message="It is charged to this subscription in that time already.",
+                violation_error_message=gettext_lazy(
+                    "It is charged to this subscription in that time already."
+                ),
             ),
         )
         indexes = (

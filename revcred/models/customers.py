@@ -8,7 +8,7 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.users import User
@@ -31,17 +31,22 @@ class Customer(models.Model):
     external_key = models.CharField(
         max_length=MAX_EXTERNAL_KEY_CHARACTERS,
         unique=True,
-        help_text="The name other systems know this customer by.",
+        help_text=gettext_lazy("The name other systems know this customer by."),
     )
     email_domains = ArrayField(
         models.CharField(max_length=253),
         default=list,
         blank=True,
-        help_text="Separated by commas, such as example.com, example.org. Before somebody with an"
-        " address of another domain becomes a member, the page says so.",
+        help_text=gettext_lazy(
+            "Separated by commas, such as example.com, example.org. Before somebody with an"
+            " address of another domain becomes a member, the page says so."
+        ),
     )
     tags = ArrayField(
-        models.CharField(max_length=100), default=list, blank=True, help_text="Separated by commas."
+        models.CharField(max_length=100),
+        default=list,
+        blank=True,
+        help_text=gettext_lazy("Separated by commas."),
     )
     metadata = models.JSONField(default=dict, blank=True)
     notes = models.TextField(
@@ -49,13 +54,17 @@ class Customer(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="For the provider only: subscribers never see them. Changes are on record.",
+        help_text=gettext_lazy(
+            "For the provider only: subscribers never see them. Changes are on record."
+        ),
     )
     suspended_at = models.DateTimeField(
-        "suspended from",
+        gettext_lazy("suspended from"),
         null=True,
         blank=True,
-        help_text="From then on its keys and secrets are not revealed. Usage is still counted.",
+        help_text=gettext_lazy(
+            "From then on its keys and secrets are not revealed. Usage is still counted."
+        ),
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -112,14 +121,19 @@ class Subscriber(models.Model):
                 # Mail servers treat addresses alike in any case of letters, so must we.
                 Lower("email"),
                 name="subscriber_email_any_case",
-                violation_error_message="There is a subscriber with this address already.",
+                violation_error_message=gettext_lazy(
+                    "There is a subscriber with this address already."
+                ),
             ),
         )
         # Apart from changing subscribers: support may invite, but not redirect an invitation.
         permissions = (
-            ("invite_subscriber", "Can invite subscribers"),
-            ("look_as_subscriber", "Can look at the storefront as a subscriber does"),
-            ("erase_subscriber", "Can erase people and export what is held about them"),
+            ("invite_subscriber", gettext_noop("Can invite subscribers")),
+            ("look_as_subscriber", gettext_noop("Can look at the storefront as a subscriber does")),
+            (
+                "erase_subscriber",
+                gettext_noop("Can erase people and export what is held about them"),
+            ),
         )
 
     def __str__(self) -> str:
@@ -130,9 +144,9 @@ class Membership(models.Model):
     """A subscriber's role at a customer: an owner sees all of it, others only what they hold."""
 
     class Role(models.TextChoices):
-        OWNER = "owner", gettext_noop("Owner")
-        MEMBER = "member", gettext_noop("Member")
-        VIEWER = "viewer", gettext_noop("Viewer")
+        OWNER = "owner", gettext_lazy("Owner")
+        MEMBER = "member", gettext_lazy("Member")
+        VIEWER = "viewer", gettext_lazy("Viewer")
 
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="memberships")
     subscriber = models.ForeignKey(Subscriber, models.CASCADE, related_name="memberships")
@@ -144,9 +158,15 @@ class Membership(models.Model):
                 "customer",
                 "subscriber",
                 name="membership_once",
-                violation_error_message="This subscriber belongs to this customer already.",
+                violation_error_message=gettext_lazy(
+                    "This subscriber belongs to this customer already."
+                ),
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.subscriber}, {self.get_role_display()} at {self.customer}"
+        return gettext("%(subscriber)s, %(role)s at %(customer)s") % {
+            "subscriber": self.subscriber,
+            "role": self.get_role_display(),
+            "customer": self.customer,
+        }

@@ -10,6 +10,9 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
+
+from revcred.texts import grouped
 
 KEY_NAME = r"^[A-Za-z0-9_-]+\Z"
 # Without quotes, spaces or a query: it stands in samples of code.
@@ -30,9 +33,9 @@ def check_accepted_days(days: int) -> None:
     """Validate an accepted age in days. Raises ValidationError."""
     most = max_accepted_days()
     if not 1 <= days <= most:
-        message = (
-            f"Enter 1 to {most:,} days: the ledger and the memory of repeats reach no further."
-        )
+        message = gettext(
+            "Enter 1 to %(most)s days: the ledger and the memory of repeats reach no further."
+        ) % {"most": grouped(most)}
         raise ValidationError(message, code="accepted_days")
 
 
@@ -49,7 +52,7 @@ class Gateway(models.Model):
     """A system that reports transactions."""
 
     class Kind(models.TextChoices):
-        OTHER = "other", "Other"
+        OTHER = "other", gettext_lazy("Other")
         NGINX = "nginx", "nginx"
         APACHE = "apache", "Apache"
         HAPROXY = "haproxy", "HAProxy"
@@ -69,20 +72,23 @@ class Gateway(models.Model):
         SNOWFLAKE = "snowflake", "Snowflake"
 
     class EventSubject(models.TextChoices):
-        KEY = "key", "The key of the caller"
-        SUBSCRIPTION = "subscription", "The external key of the subscription"
-        CREDENTIAL = "credential", "The public id of the credential, or an alias"
+        KEY = "key", gettext_lazy("The key of the caller")
+        SUBSCRIPTION = "subscription", gettext_lazy("The external key of the subscription")
+        CREDENTIAL = "credential", gettext_lazy("The public id of the credential, or an alias")
 
     class CheckMode(models.TextChoices):
-        OFF = "off", "Off: it does not ask"
-        OBSERVE = "observe", "Observe: every call is let through, and counted if it would not be"
-        ENFORCE = "enforce", "Enforce: calls that are not valid are refused"
+        OFF = "off", gettext_lazy("Off: it does not ask")
+        OBSERVE = (
+            "observe",
+            gettext_lazy("Observe: every call is let through, and counted if it would not be"),
+        )
+        ENFORCE = "enforce", gettext_lazy("Enforce: calls that are not valid are refused")
 
     class KeyPlace(models.TextChoices):
-        HEADER = "header", "A header"
+        HEADER = "header", gettext_lazy("A header")
         BEARER = "bearer", "Authorization: Bearer"
-        BASIC = "basic", "Authorization: Basic, the user"
-        QUERY = "query", "A parameter of the address"
+        BASIC = "basic", gettext_lazy("Authorization: Basic, the user")
+        QUERY = "query", gettext_lazy("A parameter of the address")
 
     # These take over a request id that the caller sends, so callers could repeat one on purpose.
     KINDS_WITH_IDS_FROM_CALLERS = frozenset({Kind.ENVOY, Kind.ISTIO, Kind.APISIX, Kind.AWS})
@@ -90,114 +96,139 @@ class Gateway(models.Model):
     name = models.CharField(max_length=100, unique=True)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.OTHER)
     suspended_at = models.DateTimeField(
-        null=True, blank=True, help_text="From then on its tokens are refused."
+        null=True, blank=True, help_text=gettext_lazy("From then on its tokens are refused.")
     )
     last_seen_at = models.DateTimeField(null=True, editable=False)
     # Kept for people to look at; no rule depends on it.
     clock_ahead = models.DurationField(
         null=True,
         editable=False,
-        help_text="How far the median of its latest live calls was ahead of our clock when they "
-        "arrived; negative for the usual delay.",
+        help_text=gettext_lazy(
+            "How far the median of its latest live calls was ahead of our clock when they"
+            " arrived; negative for the usual delay."
+        ),
     )
     line_format = models.CharField(
-        "format of its lines",
+        gettext_lazy("format of its lines"),
         max_length=100,
         blank=True,
         default="",
         db_default="",
-        help_text="How what it posts to /v1/lines is read. Empty: as usual for its kind.",
+        help_text=gettext_lazy(
+            "How what it posts to /v1/lines is read. Empty: as usual for its kind."
+        ),
     )
     event_subject = models.CharField(
         max_length=12,
         choices=EventSubject,
         default=EventSubject.KEY,
-        help_text="What the subject of its CloudEvents names.",
+        help_text=gettext_lazy("What the subject of its CloudEvents names."),
     )
     event_elements = ArrayField(
         models.CharField(max_length=100),
         default=list,
         blank=True,
-        help_text="Which members of its CloudEvents' data are counted, such as tokens or "
-        "usage.output_tokens. Empty: all that are numbers.",
+        help_text=gettext_lazy(
+            "Which members of its CloudEvents' data are counted, such as tokens or"
+            " usage.output_tokens. Empty: all that are numbers."
+        ),
     )
     accepted_days = models.PositiveSmallIntegerField(
-        "accepted age in days",
+        gettext_lazy("accepted age in days"),
         null=True,
         blank=True,
         validators=[check_accepted_days],
-        help_text="How old a call may be when it arrives, for gateways that bring what they "
-        "metered long ago. Empty: as the installation has it.",
+        help_text=gettext_lazy(
+            "How old a call may be when it arrives, for gateways that bring what they metered"
+            " long ago. Empty: as the installation has it."
+        ),
     )
     # NULL means as usual for the kind, which `save` replaces by a value.
     ids_from_callers = models.BooleanField(
-        "ids may come from callers",
-        choices=[(None, "As usual for its kind"), (True, "Yes"), (False, "No")],
+        gettext_lazy("ids may come from callers"),
+        choices=[
+            (None, gettext_lazy("As usual for its kind")),
+            (True, gettext_lazy("Yes")),
+            (False, gettext_lazy("No")),
+        ],
         null=True,
         blank=True,
-        help_text="Yes: a caller may choose the id that this gateway reports, as with X-Request-Id "
-        "behind Envoy. Calls of one id are then told apart by moment, method, path and status, so "
-        "that nobody's later calls are free. No: one id is one call.",
+        help_text=gettext_lazy(
+            "Yes: a caller may choose the id that this gateway reports, as with X-Request-Id"
+            " behind Envoy. Calls of one id are then told apart by moment, method, path and"
+            " status, so that nobody's later calls are free. No: one id is one call."
+        ),
     )
     counted_records = ArrayField(
         models.CharField(max_length=100),
         default=list,
         blank=True,
-        help_text="OpenTelemetry only: the names of further records that are calls, such as "
-        "http.access. * stands for every record. Empty: records that carry usage, an id of a "
-        "transaction or a credential.",
+        help_text=gettext_lazy(
+            "OpenTelemetry only: the names of further records that are calls, such as"
+            " http.access. * stands for every record. Empty: records that carry usage, an id"
+            " of a transaction or a credential."
+        ),
     )
     kept_attributes = ArrayField(
         models.CharField(max_length=100),
         default=list,
         blank=True,
-        help_text="OpenTelemetry and calls of AI: the names of further attributes that are kept "
-        "as metadata and shown to the customer. Never name one that holds a prompt or a key.",
+        help_text=gettext_lazy(
+            "OpenTelemetry and calls of AI: the names of further attributes that are kept as"
+            " metadata and shown to the customer. Never name one that holds a prompt or a key."
+        ),
     )
     check_mode = models.CharField(
-        "check of calls",
+        gettext_lazy("check of calls"),
         max_length=8,
         choices=CheckMode,
         default=CheckMode.OFF,
         db_default=CheckMode.OFF,
-        help_text="What revcred answers when this gateway asks whether it may let a call through.",
+        help_text=gettext_lazy(
+            "What revcred answers when this gateway asks whether it may let a call through."
+        ),
     )
     check_fails_open = models.BooleanField(
-        "let calls through when revcred cannot be asked",
+        gettext_lazy("let calls through when revcred cannot be asked"),
         default=False,
         db_default=False,
-        help_text="A note for whoever configures the gateway, which has to do so by itself.",
+        help_text=gettext_lazy(
+            "A note for whoever configures the gateway, which has to do so by itself."
+        ),
     )
     check_refuses_over_quota = models.BooleanField(
-        "refuse calls over the quota",
+        gettext_lazy("refuse calls over the quota"),
         default=False,
         db_default=False,
-        help_text="A subscription's calls of a month, in UTC. Usage is a second or two behind.",
+        help_text=gettext_lazy(
+            "A subscription's calls of a month, in UTC. Usage is a second or two behind."
+        ),
     )
     key_place = models.CharField(
-        "where the caller's key is",
+        gettext_lazy("where the caller's key is"),
         max_length=6,
         choices=KeyPlace,
         default=KeyPlace.HEADER,
         db_default=KeyPlace.HEADER,
-        help_text="In what the gateway passes to /v1/auth.",
+        help_text=gettext_lazy("In what the gateway passes to /v1/auth."),
     )
     key_name = models.CharField(
-        "name of that header or parameter",
+        gettext_lazy("name of that header or parameter"),
         max_length=100,
         default="X-Api-Key",
         db_default="X-Api-Key",
-        validators=[RegexValidator(KEY_NAME, "Enter letters, digits, - and _ only.")],
+        validators=[RegexValidator(KEY_NAME, gettext_lazy("Enter letters, digits, - and _ only."))],
     )
     signs_claims = models.BooleanField(
-        "send backends a signed claim",
+        gettext_lazy("send backends a signed claim"),
         default=False,
         db_default=False,
-        help_text="Answers then have X-Revcred-Claim: whose the call is, signed, good for"
-        " a minute.",
+        help_text=gettext_lazy(
+            "Answers then have X-Revcred-Claim: whose the call is, signed, good for a minute."
+        ),
     )
     public_url = models.CharField(
-        "public address",
+        gettext_lazy("public address"),
         max_length=300,
         blank=True,
         default="",
@@ -205,11 +236,15 @@ class Gateway(models.Model):
         validators=[
             RegexValidator(
                 PUBLIC_ADDRESS,
-                "Enter an address such as https://api.example.com/v2/, without a query.",
+                gettext_lazy(
+                    "Enter an address such as https://api.example.com/v2/, without a query."
+                ),
             )
         ],
-        help_text="Where callers reach your API through it, such as https://api.example.com/."
-        " Subscribers see it beside a new key.",
+        help_text=gettext_lazy(
+            "Where callers reach your API through it, such as https://api.example.com/."
+            " Subscribers see it beside a new key."
+        ),
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

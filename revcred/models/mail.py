@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 
@@ -25,7 +26,7 @@ class OutgoingMail(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Also marks a mail that a worker is sending: it is due again if that worker dies.
     next_try_at = models.DateTimeField(
-        null=True, editable=False, help_text="Empty once it was sent or given up."
+        null=True, editable=False, help_text=gettext_lazy("Empty once it was sent or given up.")
     )
     attempts = models.PositiveIntegerField(default=0, editable=False)
     last_error = models.CharField(max_length=100, blank=True, editable=False)
@@ -35,7 +36,7 @@ class OutgoingMail(models.Model):
 
     class Meta:
         ordering = ("-pk",)
-        verbose_name = "mail"
+        verbose_name = gettext_lazy("mail")
         default_permissions = ("view",)
         indexes = (
             models.Index(
@@ -47,7 +48,10 @@ class OutgoingMail(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.subject} to {self.recipient}"
+        return gettext("%(subject)s to %(recipient)s") % {
+            "subject": self.subject,
+            "recipient": self.recipient,
+        }
 
     def seal(self, text: str) -> None:
         """Set the body. The row needs its number first, which the sealed text names."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 # As long as systems that customers move from allow (255 or 256), and as the audit shows whole.
 MAX_NAME_CHARACTERS = 300
@@ -34,15 +35,15 @@ class FormerName(models.Model):
     class Kind(models.TextChoices):
         """The fields that a call can name somebody or something by."""
 
-        SUBSCRIPTION = "subscription", "external key of a subscription"
-        SOURCE = "source", "external key of a source"
-        CUSTOMER = "customer", "external key of a customer"
-        CUSTOMER_NAME = "customer_name", "name of a customer"
-        PRODUCT = "product", "external key of a product"
-        PRODUCT_NAME = "product_name", "name of a product"
-        SUBSCRIBER = "subscriber", "external key of a subscriber"
-        SUBSCRIBER_EMAIL = "subscriber_email", "e-mail address of a subscriber"
-        CREDENTIAL_NAME = "credential_name", "name of a credential"
+        SUBSCRIPTION = "subscription", gettext_lazy("external key of a subscription")
+        SOURCE = "source", gettext_lazy("external key of a source")
+        CUSTOMER = "customer", gettext_lazy("external key of a customer")
+        CUSTOMER_NAME = "customer_name", gettext_lazy("name of a customer")
+        PRODUCT = "product", gettext_lazy("external key of a product")
+        PRODUCT_NAME = "product_name", gettext_lazy("name of a product")
+        SUBSCRIBER = "subscriber", gettext_lazy("external key of a subscriber")
+        SUBSCRIBER_EMAIL = "subscriber_email", gettext_lazy("e-mail address of a subscriber")
+        CREDENTIAL_NAME = "credential_name", gettext_lazy("name of a credential")
 
     kind = models.CharField(max_length=20, choices=Kind, editable=False)
     target_id = models.BigIntegerField(editable=False)

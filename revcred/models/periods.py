@@ -11,6 +11,7 @@ from django.contrib.postgres.fields import DateTimeRangeField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q
+from django.utils.translation import gettext, gettext_lazy
 
 
 class TsTzRange(Func):
@@ -82,9 +83,12 @@ class PlainPeriod(Period):
 class DatedModel(Period, models.Model):
     """A row that holds during a period. `active_until`: None leaves it open-ended."""
 
-    active_from = models.DateTimeField("from")
+    active_from = models.DateTimeField(gettext_lazy("from"))
     active_until = models.DateTimeField(
-        "until", null=True, blank=True, help_text="Not included. Empty: open-ended."
+        gettext_lazy("until"),
+        null=True,
+        blank=True,
+        help_text=gettext_lazy("Not included. Empty: open-ended."),
     )
 
     class Meta:
@@ -93,7 +97,7 @@ class DatedModel(Period, models.Model):
             models.CheckConstraint(
                 name="%(class)s_ends_after_it_starts",
                 condition=Q(active_until=None) | Q(active_until__gt=F("active_from")),
-                violation_error_message="The end has to be after the start.",
+                violation_error_message=gettext_lazy("The end has to be after the start."),
             ),
         )
 
@@ -103,4 +107,4 @@ class DatedModel(Period, models.Model):
         starts: datetime | None = self.active_from  # missing where it was typed wrong
         ends = self.active_until
         if starts and ends and ends <= starts:
-            raise ValidationError({"active_until": "The end has to be after the start."})
+            raise ValidationError({"active_until": gettext("The end has to be after the start.")})

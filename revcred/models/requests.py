@@ -5,7 +5,7 @@ from typing import Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_lazy
 
 from revcred.models.credentials import Credential
 from revcred.models.customers import Customer, Subscriber
@@ -30,10 +30,10 @@ class CredentialRequest(models.Model):
     """A request for a credential that is charged to a subscription, and what became of it."""
 
     class State(models.TextChoices):
-        WAITING = "waiting", gettext_noop("Waiting")
-        APPROVED = "approved", gettext_noop("Approved")
-        REJECTED = "rejected", gettext_noop("Rejected")
-        WITHDRAWN = "withdrawn", gettext_noop("Withdrawn")
+        WAITING = "waiting", gettext_lazy("Waiting")
+        APPROVED = "approved", gettext_lazy("Approved")
+        REJECTED = "rejected", gettext_lazy("Rejected")
+        WITHDRAWN = "withdrawn", gettext_lazy("Withdrawn")
 
     customer = models.ForeignKey(
         Customer, models.CASCADE, related_name="credential_requests", editable=False
@@ -46,12 +46,12 @@ class CredentialRequest(models.Model):
         models.CASCADE,
         related_name="credential_requests",
         editable=False,
-        help_text="Who asks for it, and will hold it.",
+        help_text=gettext_lazy("Who asks for it, and will hold it."),
     )
     name = models.CharField(max_length=MAX_NAME_CHARACTERS, editable=False)
     environment = models.CharField(max_length=50, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, editable=False)
-    note = models.CharField("what for", max_length=500, blank=True, editable=False)
+    note = models.CharField(gettext_lazy("what for"), max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     state = models.CharField(max_length=10, choices=State, default=State.WAITING, editable=False)
     decided_at = models.DateTimeField(null=True, editable=False)
@@ -63,15 +63,17 @@ class CredentialRequest(models.Model):
     objects = CredentialRequestQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "request for a credential"
-        verbose_name_plural = "requests for credentials"
+        verbose_name = gettext_lazy("request for a credential")
+        verbose_name_plural = gettext_lazy("requests for credentials")
         ordering = ("-pk",)
         constraints = (
             models.UniqueConstraint(
                 fields=("customer", "name"),
                 condition=Q(decided_at=None),
                 name="credentialrequest_once_at_a_time",
-                violation_error_message="A credential of this name is requested already.",
+                violation_error_message=gettext_lazy(
+                    "A credential of this name is requested already."
+                ),
             ),
         )
         indexes = (

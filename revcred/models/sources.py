@@ -9,6 +9,7 @@ from django.db import DataError, OperationalError, connection, models
 from django.db.models import F, Q, Value
 from django.db.models.lookups import IsNull, Regex
 from django.db.transaction import atomic
+from django.utils.translation import gettext, gettext_lazy
 from psycopg.errors import QueryCanceled
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
@@ -30,7 +31,7 @@ class Source(models.Model):
     external_key = models.CharField(
         max_length=MAX_EXTERNAL_KEY_CHARACTERS,
         unique=True,
-        help_text="What gateways send as source.",
+        help_text=gettext_lazy("What gateways send as source."),
     )
 
     class Meta:
@@ -54,19 +55,23 @@ class PathRule(models.Model):
     """
 
     class Match(models.TextChoices):
-        EQUALS = "equals", "equals"
-        BEGINS_WITH = "begins_with", "begins with"
-        ENDS_WITH = "ends_with", "ends with"
-        CONTAINS = "contains", "contains"
-        REGEX = "regex", "fits the expression"
+        EQUALS = "equals", gettext_lazy("equals")
+        BEGINS_WITH = "begins_with", gettext_lazy("begins with")
+        ENDS_WITH = "ends_with", gettext_lazy("ends with")
+        CONTAINS = "contains", gettext_lazy("contains")
+        REGEX = "regex", gettext_lazy("fits the expression")
 
     source = models.ForeignKey(Source, models.CASCADE, related_name="path_rules")
-    match = models.CharField("the path", max_length=12, choices=Match, default=Match.BEGINS_WITH)
+    match = models.CharField(
+        gettext_lazy("the path"), max_length=12, choices=Match, default=Match.BEGINS_WITH
+    )
     text = models.CharField(max_length=500)
     switched_off = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Its paths belong to no source by this rule until you switch it on.",
+        help_text=gettext_lazy(
+            "Its paths belong to no source by this rule until you switch it on."
+        ),
     )
     # The moment at which attribution switched it off, because it took long.
     found_slow_at = models.DateTimeField(null=True, editable=False)
@@ -79,7 +84,7 @@ class PathRule(models.Model):
             models.UniqueConstraint(
                 fields=("match", "text"),
                 name="one_source_per_path_rule",
-                violation_error_message="This rule is a source's already.",
+                violation_error_message=gettext_lazy("This rule is a source's already."),
             ),
             # An expression that PostgreSQL cannot compile would make every attribution fail.
             models.CheckConstraint(
@@ -98,7 +103,11 @@ class PathRule(models.Model):
             _check_expression(self.text, LONGEST_PATHS if not self.switched_off else ())
         elif "?" in self.text or "://" in self.text:
             raise ValidationError(
-                {"text": "Enter the path only, such as /maps/v1/. Host and query are not compared."}
+                {
+                    "text": gettext(
+                        "Enter the path only, such as /maps/v1/. Host and query are not compared."
+                    )
+                }
             )
 
 
@@ -109,13 +118,19 @@ def _check_expression(text: str, paths: Iterable[str]) -> None:
     """
     if BACK_REFERENCE.search(text):
         raise ValidationError(
-            {"text": "Back references such as \\1 are not allowed: they may take too long."}
+            {
+                "text": gettext(
+                    "Back references such as \\1 are not allowed: they may take too long."
+                )
+            }
         )
     if LOOK_AROUND.search(text):
         raise ValidationError(
             {
-                "text": "Looking ahead or back with (?=, (?!, (?<= or (?<! is not allowed: it may"
-                " take too long."
+                "text": gettext(
+                    "Looking ahead or back with (?=, (?!, (?<= or (?<! is not allowed: it may take"
+                    " too long."
+                )
             }
         )
     try:
@@ -130,10 +145,12 @@ def _check_expression(text: str, paths: Iterable[str]) -> None:
             )
     except DataError as error:
         reason = str(error).splitlines()[0]
-        raise ValidationError({"text": f"PostgreSQL cannot read it: {reason}."}) from error
+        raise ValidationError(
+            {"text": gettext("PostgreSQL cannot read it: %(reason)s.") % {"reason": reason}}
+        ) from error
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
         raise ValidationError(
-            {"text": "It takes too long on a long path. Write a simpler expression."}
+            {"text": gettext("It takes too long on a long path. Write a simpler expression.")}
         ) from error

@@ -9,6 +9,7 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from revcred.models.customers import Customer
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS, FormerName
@@ -48,15 +49,18 @@ class Subscription(DatedModel):
     product = models.ForeignKey(Product, models.PROTECT, related_name="subscriptions")
     external_key = models.CharField(
         max_length=MAX_EXTERNAL_KEY_CHARACTERS,
-        help_text="The name that gateways send as subscription. Calls under a former one still"
-        " count. After its end another subscription may have it.",
+        help_text=gettext_lazy(
+            "The name that gateways send as subscription. Calls under a former one still"
+            " count. After its end another subscription may have it."
+        ),
     )
     name = models.CharField(max_length=MAX_NAME_CHARACTERS, blank=True)
     quota = models.PositiveBigIntegerField(
         null=True,
         blank=True,
-        help_text="Calls a month that are included. More are refused only by gateways that are set"
-        " to it.",
+        help_text=gettext_lazy(
+            "Calls a month that are included. More are refused only by gateways that are set to it."
+        ),
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -75,7 +79,9 @@ class Subscription(DatedModel):
                     ("external_key", RangeOperators.EQUAL),
                     (ACTIVE_PERIOD, RangeOperators.OVERLAPS),
                 ],
-                violation_error_message="Another subscription has this external key in that time.",
+                violation_error_message=gettext_lazy(
+                    "Another subscription has this external key in that time."
+                ),
             ),
         )
         indexes = (

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from revcred import tokens
 from revcred.fingerprints import fingerprint, hint, possible_fingerprints
@@ -71,8 +72,8 @@ class UserToken(TokenModel):
     """A token of a script, which may do what its user may, within its scopes."""
 
     class Scope(models.TextChoices):
-        CHECK = "uploads:check", "Upload lists, and see what they would do"
-        APPLY = "uploads:apply", "Apply, cancel and undo uploads"
+        CHECK = "uploads:check", gettext_lazy("Upload lists, and see what they would do")
+        APPLY = "uploads:apply", gettext_lazy("Apply, cancel and undo uploads")
 
     # The right that the user of a token needs for each scope.
     RIGHTS_BY_SCOPE: ClassVar[Mapping[str, str]] = {
@@ -81,7 +82,7 @@ class UserToken(TokenModel):
     }
 
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=100, help_text="Where it is used.")
+    name = models.CharField(max_length=100, help_text=gettext_lazy("Where it is used."))
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope), default=list)
     expires_at = models.DateTimeField(null=True)
 
@@ -89,7 +90,7 @@ class UserToken(TokenModel):
 
     class Meta(TokenModel.Meta):
         abstract = False
-        verbose_name = "token"
+        verbose_name = gettext_lazy("token")
         default_permissions = ("add", "change", "view")
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from revcred.client_address import current_address
 from revcred.crypto import SealedTextField
@@ -81,25 +82,25 @@ class Upload(models.Model):
     """
 
     class State(models.TextChoices):
-        CHECKING = "checking"
-        UNMAPPED = "unmapped", "Columns to be named"
-        READY = "ready", "Ready to apply"
-        APPLYING = "applying"
-        APPLIED = "applied"
-        CANCELLED = "cancelled"
-        FAILED = "failed"
-        UNDO_CHECK = "undo_check", "Checking what undoing does"
-        UNDOING = "undoing"
-        UNDONE = "undone"
+        CHECKING = "checking", gettext_lazy("Checking")
+        UNMAPPED = "unmapped", gettext_lazy("Columns to be named")
+        READY = "ready", gettext_lazy("Ready to apply")
+        APPLYING = "applying", gettext_lazy("Applying")
+        APPLIED = "applied", gettext_lazy("Applied")
+        CANCELLED = "cancelled", gettext_lazy("Cancelled")
+        FAILED = "failed", gettext_lazy("Failed")
+        UNDO_CHECK = "undo_check", gettext_lazy("Checking what undoing does")
+        UNDOING = "undoing", gettext_lazy("Undoing")
+        UNDONE = "undone", gettext_lazy("Undone")
 
     class Action(models.TextChoices):
         """The action that a row asks for."""
 
-        CREATE = "create"
-        UPDATE = "update"
-        MOVE = "move"
-        UNCHANGED = "unchanged"
-        REJECTED = "rejected"
+        CREATE = "create", gettext_lazy("Create")
+        UPDATE = "update", gettext_lazy("Update")
+        MOVE = "move", gettext_lazy("Move")
+        UNCHANGED = "unchanged", gettext_lazy("Unchanged")
+        REJECTED = "rejected", gettext_lazy("Rejected")
 
     # UNDER_WAY: for a worker. UNDOABLE: if anything was changed. WITH_FILE: their file is kept.
     UNDER_WAY = (State.CHECKING, State.APPLYING, State.UNDO_CHECK, State.UNDOING)
@@ -108,7 +109,7 @@ class Upload(models.Model):
 
     kind = models.CharField(max_length=20, editable=False)
     file_name = models.CharField(max_length=255, editable=False)
-    size = models.PositiveBigIntegerField(help_text="In bytes.", editable=False)
+    size = models.PositiveBigIntegerField(help_text=gettext_lazy("In bytes."), editable=False)
     digest = models.CharField("SHA-256", max_length=64, editable=False)
     encoding = models.CharField(max_length=20, blank=True, editable=False)
     delimiter = models.CharField(max_length=1, blank=True, editable=False)
@@ -128,7 +129,7 @@ class Upload(models.Model):
     error = models.CharField(max_length=1000, blank=True, editable=False)
     preview = models.JSONField(default=dict, editable=False)
     all_or_nothing = models.BooleanField(default=False, editable=False)
-    total = models.PositiveBigIntegerField("rows", null=True, editable=False)
+    total = models.PositiveBigIntegerField(gettext_lazy("rows"), null=True, editable=False)
     # Progress of the current phase. A new worker continues after the row or change `after`;
     # `done_before` is what was done before the step began, so that the rate is that of the step.
     to_do = models.PositiveBigIntegerField(null=True, editable=False)
@@ -172,8 +173,8 @@ class Upload(models.Model):
         # Nobody changes or deletes an upload: it is on record.
         default_permissions = ("add", "view")
         permissions = (
-            ("apply_upload", "Can apply, cancel and undo uploads"),
-            ("upload_usage", "Can count calls of uploaded lists, and take them back"),
+            ("apply_upload", gettext_noop("Can apply, cancel and undo uploads")),
+            ("upload_usage", gettext_noop("Can count calls of uploaded lists, and take them back")),
         )
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy
 
 from revcred.time_zones import MAX_ZONE_CHARACTERS
 
@@ -39,10 +40,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField(max_length=254, unique=True)
     name = models.CharField(max_length=150, blank=True)
     is_staff = models.BooleanField(
-        "staff", default=False, help_text="May sign in to the administration."
+        gettext_lazy("staff"),
+        default=False,
+        help_text=gettext_lazy("May sign in to the administration."),
     )
     is_active = models.BooleanField(
-        "active", default=True, help_text="Switch off instead of deleting a user."
+        gettext_lazy("active"),
+        default=True,
+        help_text=gettext_lazy("Switch off instead of deleting a user."),
     )
     # The database's default is for versions of revcred that do not know the column.
     time_zone = models.CharField(
@@ -50,24 +55,30 @@ class User(AbstractBaseUser, PermissionsMixin):
         blank=True,
         default="",
         db_default="",
-        help_text="In which pages show the user moments, such as Europe/Berlin. Empty: UTC.",
+        help_text=gettext_lazy(
+            "In which pages show the user moments, such as Europe/Berlin. Empty: UTC."
+        ),
     )
     language = models.CharField(
         max_length=10,
         blank=True,
         default="",
         db_default="",
-        help_text="Of pages of the storefront and mails, such as de. Empty: the browser's.",
+        help_text=gettext_lazy(
+            "Of pages of the storefront and mails, such as de. Empty: the browser's."
+        ),
     )
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
     session_number = models.PositiveIntegerField(
-        default=0, editable=False, help_text="One more ends all sessions of the user."
+        default=0, editable=False, help_text=gettext_lazy("One more ends all sessions of the user.")
     )
     reveals_rest_since = models.DateTimeField(
         null=True,
         editable=False,
-        help_text="Since then no key is revealed to the user, until the user has confirmed the new"
-        " sign-in address.",
+        help_text=gettext_lazy(
+            "Since then no key is revealed to the user, until the user has confirmed the new"
+            " sign-in address."
+        ),
     )
     # Then the name and the address became a pseudonym: see `revcred.actions.people`.
     erased_at = models.DateTimeField(null=True, editable=False)
@@ -84,7 +95,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             models.UniqueConstraint(
                 Lower("email"),
                 name="user_email_any_case",
-                violation_error_message="There is a user with this address already.",
+                violation_error_message=gettext_lazy("There is a user with this address already."),
             ),
         )
 
@@ -131,7 +142,8 @@ class AddressChange(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     needs_password = models.BooleanField(
-        default=True, help_text="The link alone does not confirm: the password is asked for."
+        default=True,
+        help_text=gettext_lazy("The link alone does not confirm: the password is asked for."),
     )
     confirmed_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)

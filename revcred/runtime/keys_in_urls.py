@@ -17,6 +17,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import Resolver404, resolve
+from django.utils.translation import gettext_lazy
 
 from revcred import pasting
 from revcred.fingerprints import fingerprint
@@ -31,13 +32,15 @@ MAX_NESTED_URLS = 3  # addresses in the queries of addresses
 NO_KEY_PATTERN = re.compile(r"\d{1,19}|\d{4}-\d\d(-\d\d)?([T ][\d:.]+(Z|[+-][\d:]+)?)?|[a-z_]+")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-KEY_IN_URL_MESSAGE_FOR_STAFF = (
-    "The address of that page contained a key, which would be kept in histories and logs. To find a"
-    " key, use the search at the top of the page: it keeps the key out of the address."
+KEY_IN_URL_MESSAGE_FOR_STAFF = gettext_lazy(
+    "The address of that page contained a key, which would be kept in histories and logs."
+    " To find a key, use the search at the top of the page: it keeps the key out of the"
+    " address."
 )
-KEY_IN_URL_MESSAGE = (
-    "The address of that page contained a key, which would be kept in histories and logs. To find a"
-    " key, type it into the search field of your credentials: it keeps the key out of the address."
+KEY_IN_URL_MESSAGE = gettext_lazy(
+    "The address of that page contained a key, which would be kept in histories and logs."
+    " To find a key, type it into the search field of your credentials: it keeps the key"
+    " out of the address."
 )
 
 IsKey = Callable[[str], bool]

@@ -311,7 +311,7 @@ class PrivatePagesMiddleware:
 
 
 class BrowserLanguageMiddleware:
-    """Shows pages of the storefront, and errors, in the language that the browser asks for.
+    """Shows pages, and errors, in the language that the browser asks for.
 
     It needs no database: whatever fails later is said in that language, too.
     """
@@ -320,7 +320,8 @@ class BrowserLanguageMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if _is_for_programs(request) or request.path_info.startswith(reverse("admin:index")):
+        # Programs get English.
+        if _is_for_programs(request):
             return self.get_response(request)
         language = browser_language(request.headers.get("Accept-Language", ""))
         request.browser_language = language  # type: ignore[attr-defined] # for what runs later
@@ -354,6 +355,5 @@ class PagePreferencesMiddleware:
 
 
 def _page_language(request: HttpRequest, chosen: str) -> str:
-    """Return the language of a page: English where no browser's language is looked at."""
-    asked: str | None = getattr(request, "browser_language", None)
-    return settings.LANGUAGE_CODE if asked is None else chosen or asked or installation_language()
+    asked: str = request.browser_language  # type: ignore[attr-defined]
+    return chosen or asked or installation_language()

@@ -11,6 +11,7 @@ from django.db import OperationalError, ProgrammingError, connection
 from revcred.client_address import check_trusted_proxies
 from revcred.crypto import CannotUnseal
 from revcred.models import KeyringCheck
+from revcred.texts import gettext_lazy
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +24,11 @@ SELECT rolsuper OR rolreplication, coalesce(
 )
 FROM pg_roles WHERE rolname = current_user
 """
-SUPERUSER_WARNING = (
+SUPERUSER_WARNING = gettext_lazy(
     "The role in DATABASE_URL is a superuser of PostgreSQL. Name one without rights there, and the"
     " present one in MIGRATION_DATABASE_URL; then run: manage.py migrate"
 )
-AUDIT_WARNING = (
+AUDIT_WARNING = gettext_lazy(
     "The role in DATABASE_URL can change the audit. Name one that owns no tables there, and their"
     " owner in MIGRATION_DATABASE_URL; then run: manage.py migrate"
 )

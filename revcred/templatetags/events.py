@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.utils.translation import gettext
 
 from revcred.actions import undoing
 from revcred.models import AuditEvent
 from revcred.models.audit import REQUEST_ID_DETAIL
+from revcred.texts import grouped
 from revcred.time_zones import moment_text
 
 register = template.Library()
@@ -37,7 +39,7 @@ def _detail_pairs(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
             for row in value:
                 yield _row_pair(row)
         else:
-            yield name.replace("_", " "), _value_in_words(value)
+            yield gettext(name.replace("_", " ")), _value_in_words(value)
 
 
 def restored_values(event: AuditEvent) -> list[tuple[str, str]]:
@@ -50,14 +52,14 @@ def _difference_pairs(changed: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name of each changed field with its values, as "old → new"."""
     for field, (old, new) in changed.items():
         yield (
-            field.replace("_", " "),
+            gettext(field.replace("_", " ")),
             f"{_value_in_words(old) or NO_VALUE_TEXT} → {_value_in_words(new) or NO_VALUE_TEXT}",
         )
 
 
 def _row_pair(row: dict[str, Any]) -> tuple[str, str]:
     old, new = (_fields_in_words(row[side]) or NO_VALUE_TEXT for side in ("old", "new"))
-    return f"{row['model'].rpartition('.')[2]} “{row['name']}”", f"{old} → {new}"
+    return f"{gettext(row['model'].rpartition('.')[2])} “{row['name']}”", f"{old} → {new}"
 
 
 def _fields_in_words(values: dict[str, Any] | None) -> str:
@@ -72,12 +74,16 @@ def may_be_undone(event: AuditEvent) -> bool:
 
 def _value_in_words(value: Any) -> str:
     if isinstance(value, list):
-        more = f", … ({len(value):,} in all)" if len(value) > MAX_LISTED_VALUES else ""
+        more = (
+            gettext(", … (%(count)s in all)") % {"count": grouped(len(value))}
+            if len(value) > MAX_LISTED_VALUES
+            else ""
+        )
         return ", ".join(map(_value_in_words, value[:MAX_LISTED_VALUES])) + more
     if isinstance(value, dict):
         return str(value["name"]) if value.keys() == {"id", "name"} else _fields_in_words(value)
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return gettext("yes") if value else gettext("no")
     return "" if value is None else _datetime_or_text(str(value))
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO, Literal
 
 from django.db.transaction import atomic, on_commit
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred.models import AuditEvent, RememberedMapping, Upload, User
 from revcred.models.uploads import asker
@@ -134,7 +135,7 @@ class UploadChoices:
         if not is_key_pattern(self.plan_keys):
             raise InvalidChoice("plan_keys", KEY_PATTERN_NEEDED)
         if not is_time_zone(self.time_zone):
-            raise InvalidChoice("time_zone", "This is no time zone such as Europe/Berlin.")
+            raise InvalidChoice("time_zone", gettext("This is no time zone such as Europe/Berlin."))
         try:
             parse_state_words(self.states)
         except InvalidCell as error:

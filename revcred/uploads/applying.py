@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from revcred.models import Upload
 from revcred.uploads import rights, staging
@@ -63,7 +64,9 @@ def apply_chunks(upload: Upload, *, on_progress: ProgressCallback) -> None:
     # Previews of earlier versions do not count effects, so nobody can tell which rights it takes.
     kind = ListKind(upload.kind)
     if "effects" not in upload.preview or staging.missing_staged_columns(upload.pk, kind):
-        raise UnreadableFile("It was checked by an earlier version. Upload the list again.")
+        raise UnreadableFile(
+            gettext_noop("It was checked by an earlier version. Upload the list again.")
+        )
     rights.require_rights_to_apply(upload)
     plan = LIST_PLANS[kind]
     if not upload.after:

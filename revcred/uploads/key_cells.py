@@ -7,6 +7,8 @@ the key.
 import re
 import unicodedata
 
+from django.utils.translation import gettext_noop
+
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.uploads.invalid_cell import InvalidCell
 
@@ -44,7 +46,7 @@ NOT_THE_KEY = (
             r"|(?i:(?:your|insert|replace|enter|paste)(?:[ _-][a-z]+)*[ _-]"
             r"(?:key|token|secret|here|me|value|id))"
         ),
-        "This is a placeholder for a key. Write the key itself.",
+        gettext_noop("This is a placeholder for a key. Write the key itself."),
     ),
     (
         re.compile(
@@ -52,44 +54,54 @@ NOT_THE_KEY = (
             r"|your[_-]?(?:api[_-]?)?key|keine?|leer",
             re.IGNORECASE,
         ),
-        "This word stands for no key. Leave the cell empty instead.",
+        gettext_noop("This word stands for no key. Leave the cell empty instead."),
     ),
     (
         re.compile(r"#(?:NAME|REF|VALUE|WERT|BEZUG|DIV/0|NUM|ZAHL|NULL|N/A|NV|SPILL)[?!]?"),
-        "This is an error of a spreadsheet, not a key.",
+        gettext_noop("This is an error of a spreadsheet, not a key."),
     ),
     (
         re.compile(r"=\$?[A-Z]{1,3}\$?\d+|=[A-Z.]+\(.*\)"),
-        "This is a formula of a spreadsheet, not a key.",
+        gettext_noop("This is a formula of a spreadsheet, not a key."),
     ),
     (
         re.compile(
             r".*(?:\*{3}|…|•{2}|●{2}|x{8}).*|\.{3}.*|.*\.{3}|(?=.*x)[x\W_]{4,}", re.IGNORECASE
         ),
-        "Only a part of the key is here, the rest is hidden. Export the whole keys.",
+        gettext_noop("Only a part of the key is here, the rest is hidden. Export the whole keys."),
     ),
     (
         re.compile(r"-?\d(?:[.,]\d+)?E[+-]\d{1,3}"),
-        "A spreadsheet has shortened this number. Format the column as text and enter it again.",
+        gettext_noop(
+            "A spreadsheet has shortened this number. Format the column as text and enter it again."
+        ),
     ),
     (
         re.compile(
             r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}(?: \d\d?:\d\d.*)?"
         ),
-        "This is a date, not a key. Format the column as text and enter the key again.",
+        gettext_noop(
+            "This is a date, not a key. Format the column as text and enter the key again."
+        ),
     ),
     (
         re.compile(r"true|false|yes|no|wahr|falsch|ja|nein|on|off|enabled|disabled", re.IGNORECASE),
-        "This is a yes or no, not a key.",
+        gettext_noop("This is a yes or no, not a key."),
     ),
-    (re.compile(r"basic\s+\S+", re.IGNORECASE), "This is a user name with a password, not a key."),
+    (
+        re.compile(r"basic\s+\S+", re.IGNORECASE),
+        gettext_noop("This is a user name with a password, not a key."),
+    ),
     (
         re.compile(
             r"\$(?:2[abxy]|argon2\w*|pbkdf2[\w-]*|scrypt|[156])\$.+|\{SSHA?\d*\}.+"
             r"|(?:sha-?(?:1|256|512)|bcrypt|pbkdf2_\w+)[:$].+",
             re.IGNORECASE,
         ),
-        "This is a hash of a key. Callers send the key itself, which cannot be computed from it.",
+        gettext_noop(
+            "This is a hash of a key. Callers send the key itself, which cannot be computed from"
+            " it."
+        ),
     ),
 )
 HASH_HEADER = re.compile(

@@ -6,6 +6,8 @@ from enum import StrEnum
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import strip_invisible_ends
 
@@ -99,11 +101,17 @@ SECONDS_PER_UNIT = {
 UNIT_IN_HEADER = re.compile(r"(?:[\s_\-.(\[]+|(?<=[a-z])(?=[A-Z]))([^\W\d_]+)[)\]]?$")
 MAX_DURATION = timedelta(days=365 * 100)
 
-TWO_WAYS = "This can be read two ways. Choose the order of day and month, or write 2027-12-31."
-NO_MOMENT = "This is not a date or time. Write 2027-12-31 or 2027-12-31T23:59:00Z."
-OTHER_ORDER = "There is no such month. The order of day and month is another one here."
-NUMBER_OF_A_DAY = "This is a spreadsheet's number of a day. Format the column as a date."
-OUT_OF_RANGE = "No moment between 1990 and 2200 is this number, in whatever unit."
+TWO_WAYS = gettext_noop(
+    "This can be read two ways. Choose the order of day and month, or write 2027-12-31."
+)
+NO_MOMENT = gettext_noop("This is not a date or time. Write 2027-12-31 or 2027-12-31T23:59:00Z.")
+OTHER_ORDER = gettext_noop(
+    "There is no such month. The order of day and month is another one here."
+)
+NUMBER_OF_A_DAY = gettext_noop(
+    "This is a spreadsheet's number of a day. Format the column as a date."
+)
+OUT_OF_RANGE = gettext_noop("No moment between 1990 and 2200 is this number, in whatever unit.")
 
 
 def parse_moment(cell: str, *, day_order: DayOrder, time_zone: ZoneInfo) -> str:
@@ -168,10 +176,12 @@ def parse_duration(cell: str, *, unit: str = "s") -> str:
         return ""
     parts = _parts_of_duration(value, unit)
     if not parts or any(name not in SECONDS_PER_UNIT for _, name in parts):
-        raise InvalidCell("This is not a duration. Write seconds, or such as 30d or 12h.")
+        raise InvalidCell(
+            gettext_noop("This is not a duration. Write seconds, or such as 30d or 12h.")
+        )
     seconds = sum(number * SECONDS_PER_UNIT[name] for number, name in parts)
     if seconds > MAX_DURATION.total_seconds():
-        raise InvalidCell("At most 100 years are allowed.")
+        raise InvalidCell(gettext_noop("At most 100 years are allowed."))
     return str(int(seconds))
 
 
@@ -232,7 +242,7 @@ def _parts_of(value: str, day_order: DayOrder) -> datetime:
         year = int(found[5]) + (2000 if len(found[5]) == len("27") else 0)
         return _with_time(year, MONTHS[name.lower()], int(day_text), found[6])
     if SHORT_YEAR.fullmatch(value):
-        raise InvalidCell("Write the year with four digits, such as 2027-12-31.")
+        raise InvalidCell(gettext_noop("Write the year with four digits, such as 2027-12-31."))
     raise ValueError
 
 

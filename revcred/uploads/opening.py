@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.transaction import atomic
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.models import Gateway, Product, Upload
 from revcred.uploads import columns, files, staging
@@ -33,7 +34,7 @@ def open_upload(upload: Upload) -> Iterator[ListReader]:
     path = files.list_file_path(upload.pk)
     if not path.exists():
         # The usual reason in production: web and worker run on machines with separate disks.
-        message = (
+        message = gettext_noop(
             "The worker cannot find the file. Web and worker must share the directory UPLOADS_DIR."
         )
         raise UnreadableFile(message)

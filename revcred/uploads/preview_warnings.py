@@ -1,12 +1,14 @@
 """Warnings of a preview: what rows would do that nobody may overlook, though it is no fault."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from revcred.models import Upload
+from revcred.texts import number_of
 from revcred.uploads import staging
 from revcred.uploads.columns import ListKind
 from revcred.uploads.opening import applicable_rows, plan_arguments
@@ -25,6 +27,91 @@ SETTINGS_OF_NEXT_CALLS = (
 
 # code, count, message, examples; `UploadWarning` of the API describes them
 PreviewWarning: TypeAlias = dict[str, Any]
+
+# By code. Those that a preview keeps are English.
+WARNING_MESSAGES: Mapping[str, Callable[[int], str]] = {
+    "tokens": lambda _: gettext(
+        "The file seems to have tokens. No list makes a token: issue those of a gateway on its"
+        " page. These columns are not used:"
+    ),
+    "counted_differently": lambda count: number_of(
+        count,
+        "From the moment of applying on, calls of %(count)s gateway are counted, refused or let"
+        " through by other settings than now.",
+        "From the moment of applying on, calls of %(count)s gateways are counted, refused or let"
+        " through by other settings than now.",
+    ),
+    "above_header": lambda count: number_of(
+        count,
+        "%(count)s row above the header is not used.",
+        "%(count)s rows above the header are not used.",
+    ),
+    "left_out": lambda _: gettext(
+        "The file has more than the rows of this list. These are left out:"
+    ),
+    "superseded_first": lambda count: number_of(
+        count,
+        "%(count)s rows are left out, because another row says the same and you chose to keep the"
+        " first one.",
+        "%(count)s rows are left out, because another row says the same and you chose to keep the"
+        " first one.",
+    ),
+    "superseded_last": lambda count: number_of(
+        count,
+        "%(count)s rows are left out, because another row says the same and you chose to keep the"
+        " last one.",
+        "%(count)s rows are left out, because another row says the same and you chose to keep the"
+        " last one.",
+    ),
+    "hashes": lambda _: gettext(
+        "A column holds hashes of keys. Callers send the keys themselves, which cannot be computed"
+        " from hashes: the column is not used."
+    ),
+    "similar_customers": lambda count: number_of(
+        count,
+        "%(count)s new customers differ from others only in case, accents or punctuation. If they"
+        " are the same, correct the list: otherwise they become two.",
+        "%(count)s new customers differ from others only in case, accents or punctuation. If they"
+        " are the same, correct the list: otherwise they become two.",
+    ),
+    "similar_plans": lambda count: number_of(
+        count,
+        "%(count)s new products differ from others only in case, accents or punctuation. If they"
+        " are the same, correct the list: otherwise they become two.",
+        "%(count)s new products differ from others only in case, accents or punctuation. If they"
+        " are the same, correct the list: otherwise they become two.",
+    ),
+    "similar_names": lambda count: number_of(
+        count,
+        "%(count)s new credentials differ from others only in case, accents or punctuation. If"
+        " they are the same, correct the list: otherwise they become two.",
+        "%(count)s new credentials differ from others only in case, accents or punctuation. If"
+        " they are the same, correct the list: otherwise they become two.",
+    ),
+    "feeds_nothing": lambda count: number_of(
+        count,
+        "%(count)s new credential feeds no subscription. Calls with these keys are charged to"
+        " nobody: they wait in quarantine until the credential has a subscription.",
+        "%(count)s new credentials feed no subscription. Calls with these keys are charged to"
+        " nobody: they wait in quarantine until the credential has a subscription.",
+    ),
+    "joined_plans": lambda count: number_of(
+        count,
+        "%(count)s row names what may be several plans, and is taken for one. If they are several,"
+        " choose what separates them, under “Several plans in one cell”.",
+        "%(count)s rows name what may be several plans, and is taken for one. If they are several,"
+        " choose what separates them, under “Several plans in one cell”.",
+    ),
+    "ambiguous": lambda count: number_of(
+        count,
+        "%(count)s row feeds several subscriptions whose products count the same calls. A call"
+        " that does not name its subscription is ambiguous and waits in quarantine. Give each of"
+        " the products its own sources, or name one plan in a row.",
+        "%(count)s rows feed several subscriptions whose products count the same calls. A call"
+        " that does not name its subscription is ambiguous and waits in quarantine. Give each of"
+        " the products its own sources, or name one plan in a row.",
+    ),
+}
 
 # in: rows that change something; out: the sets of products that they feed, of those whose
 # subscriptions no call could choose between, with the number of rows
@@ -201,14 +288,35 @@ def find_warnings(cursor: CursorWrapper, upload: Upload) -> list[PreviewWarning]
     return warnings
 
 
+def warning_message(code: str, count: int, choices: Mapping[str, str] | None = None) -> str:
+    """Return the sentence of a warning in the current language. `choices`: of the upload.
+
+    It is empty for a code of another version.
+    """
+    if code == "superseded":
+        code = f"superseded_{(choices or {}).get('duplicates')}"
+    return WARNING_MESSAGES[code](count) if code in WARNING_MESSAGES else ""
+
+
+def shown_warnings(upload: Upload) -> list[PreviewWarning]:
+    """Return the warnings of a preview in the language of the page."""
+    return [
+        warning
+        | {
+            "message": warning_message(warning["code"], warning["count"], upload.choices)
+            or warning["message"]
+        }
+        for warning in upload.preview.get("warnings", ())
+    ]
+
+
 def _tokens_warning(upload: Upload) -> Iterator[PreviewWarning]:
     tokens = upload.findings.get("tokens", ())
     if tokens:
         yield {
             "code": "tokens",
             "count": len(tokens),
-            "message": "The file seems to have tokens. No list makes a token: issue those of a"
-            " gateway on its page. These columns are not used:",
+            "message": warning_message("tokens", len(tokens)),
             "examples": [upload.header[at] for at in tokens],
         }
 
@@ -222,12 +330,10 @@ def _counting_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[Preview
     )
     if found := cursor.fetchall():
         count = found[0][-1]
-        gateways = "1 gateway" if count == 1 else f"{count:,} gateways"
         yield {
             "code": "counted_differently",
             "count": count,
-            "message": f"From the moment of applying on, calls of {gateways} are counted, refused"
-            " or let through by other settings than now.",
+            "message": warning_message("counted_differently", count),
             "examples": [name for name, _ in found],
         }
 
@@ -236,18 +342,17 @@ def _left_out_warning(upload: Upload) -> Iterator[PreviewWarning]:
     """Yield what the file has and no row is made of, with counts."""
     left_out = dict(upload.findings.get("left_out", {}))
     if above := left_out.pop(ROWS_ABOVE_HEADER, 0):
-        rows = "row above the header is" if above == 1 else "rows above the header are"
         yield {
             "code": "above_header",
             "count": above,
-            "message": f"{above:,} {rows} not used.",
+            "message": warning_message("above_header", above),
             "examples": [],
         }
     if left_out:
         yield {
             "code": "left_out",
             "count": sum(left_out.values()),
-            "message": "The file has more than the rows of this list. These are left out:",
+            "message": warning_message("left_out", sum(left_out.values())),
             "examples": [f"{count:,} {what}" for what, count in sorted(left_out.items())],
         }
 
@@ -256,12 +361,10 @@ def _superseded_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[Previ
     cursor.execute(f"SELECT count(*) FROM {staging.staging_table(upload.pk)} WHERE is_superseded")
     (count,) = cursor.fetchone()
     if count:
-        kept = upload.choices.get("duplicates")
         yield {
             "code": "superseded",
             "count": count,
-            "message": f"{count:,} rows are left out, because another row says the same and you"
-            f" chose to keep the {kept} one.",
+            "message": warning_message("superseded", count, upload.choices),
             "examples": [],
         }
 
@@ -273,17 +376,16 @@ def _hashes_warning(upload: Upload) -> Iterator[PreviewWarning]:
         yield {
             "code": "hashes",
             "count": len(hashes),
-            "message": "A column holds hashes of keys. Callers send the keys themselves, which"
-            " cannot be computed from hashes: the column is not used.",
+            "message": warning_message("hashes", len(hashes)),
             "examples": [upload.header[at] for at in hashes],
         }
 
 
 def _similar_warnings(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWarning]:
-    for code, what, query in (
-        ("similar_customers", "new customers", SIMILAR_CUSTOMERS_QUERY),
-        ("similar_plans", "new products", SIMILAR_PLANS_QUERY),
-        ("similar_names", "new credentials", SIMILAR_NAMES_QUERY),
+    for code, query in (
+        ("similar_customers", SIMILAR_CUSTOMERS_QUERY),
+        ("similar_plans", SIMILAR_PLANS_QUERY),
+        ("similar_names", SIMILAR_NAMES_QUERY),
     ):
         cursor.execute(query.format(source=applicable_rows(upload)), [MAX_WARNING_EXAMPLES])
         found = cursor.fetchall()
@@ -292,8 +394,7 @@ def _similar_warnings(cursor: CursorWrapper, upload: Upload) -> Iterator[Preview
             yield {
                 "code": code,
                 "count": count,
-                "message": f"{count:,} {what} differ from others only in case, accents or"
-                " punctuation. If they are the same, correct the list: otherwise they become two.",
+                "message": warning_message(code, count),
                 "examples": [f"{given} · {other}" for given, other, _ in found],
             }
 
@@ -305,12 +406,10 @@ def _unfed_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[PreviewWar
     )
     (count,) = cursor.fetchone()
     if count:
-        feed = "credential feeds" if count == 1 else "credentials feed"
         yield {
             "code": "feeds_nothing",
             "count": count,
-            "message": f"{count:,} new {feed} no subscription. Calls with these keys are charged"
-            " to nobody: they wait in quarantine until the credential has a subscription.",
+            "message": warning_message("feeds_nothing", count),
             "examples": [],
         }
 
@@ -320,12 +419,10 @@ def _joined_plans_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[Pre
     found = cursor.fetchall()
     count = int(sum(rows for _, rows in found))
     if count:
-        name = "row names" if count == 1 else "rows name"
         yield {
             "code": "joined_plans",
             "count": count,
-            "message": f"{count:,} {name} what may be several plans, and is taken for one. If they"
-            " are several, choose what separates them, under “Several plans in one cell”.",
+            "message": warning_message("joined_plans", count),
             "examples": [f"{plan} ({int(rows):,})" for plan, rows in found[:MAX_WARNING_EXAMPLES]],
         }
 
@@ -339,13 +436,10 @@ def _ambiguous_warning(cursor: CursorWrapper, upload: Upload) -> Iterator[Previe
     found = cursor.fetchall()
     count = int(sum(rows for _, rows in found))
     if count:
-        feed = "row feeds" if count == 1 else "rows feed"
         yield {
             "code": "ambiguous",
             "count": count,
-            "message": f"{count:,} {feed} several subscriptions whose products count the same"
-            " calls. A call that does not name its subscription is ambiguous and waits in"
-            " quarantine. Give each of the products its own sources, or name one plan in a row.",
+            "message": warning_message("ambiguous", count),
             "examples": [
                 f"{names} ({int(rows):,})" for names, rows in found[:MAX_WARNING_EXAMPLES]
             ],

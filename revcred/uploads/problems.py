@@ -7,8 +7,10 @@ from typing import Any
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.models import Upload
+from revcred.texts import grouped
 from revcred.uploads import staging
 from revcred.uploads.columns import ListKind
 from revcred.uploads.plans import LIST_PLANS
@@ -18,10 +20,10 @@ from revcred.uploads.state_cells import UNKNOWN_STATE_MESSAGE, parse_state_words
 
 # For every kind of list; each plan has messages of its own besides.
 COMMON_PROBLEM_MESSAGES = {
-    CHANGED_SINCE_CHECK_CODE: "It has been changed since the list was checked."
+    CHANGED_SINCE_CHECK_CODE: gettext_noop("It has been changed since the list was checked.")
 }
 MAX_UNKNOWN_WORDS = 20  # for states, in a preview: the most frequent ones
-ANOTHER_ROW = "another row"  # in place of its number, in a message about many rows
+ANOTHER_ROW = gettext_noop("another row")  # in place of its number, in a message about many rows
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,20 @@ def _problems_of_row(kind: ListKind, row: Mapping[str, Any]) -> Iterator[RowProb
 
 def problem_message(kind: ListKind, code: str, other_row: int | None) -> str:
     """Return the message for a problem's code; `other_row` is the row that has the same value."""
-    message = COMMON_PROBLEM_MESSAGES.get(code) or LIST_PLANS[kind].messages[code]
-    return message.format(other_row=f"row {other_row:,}" if other_row else ANOTHER_ROW)
+    message = gettext(COMMON_PROBLEM_MESSAGES.get(code) or LIST_PLANS[kind].messages[code])
+    row = gettext("row %(row)s") % {"row": grouped(other_row)} if other_row else ""
+    return message.format(other_row=row or gettext(ANOTHER_ROW))
+
+
+def shown_message(kind: ListKind, kept: str) -> str:
+    """Return a message of a kept preview in the language of the page."""
+    by_kept = {
+        message.format(other_row=ANOTHER_ROW): message
+        for message in LIST_PLANS[kind].messages.values()
+    }
+    if kept not in by_kept:
+        return gettext(kept)
+    return gettext(by_kept[kept]).format(other_row=gettext(ANOTHER_ROW))
 
 
 def shown_staged_value(column: str, row: Mapping[str, Any]) -> str:

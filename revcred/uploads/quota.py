@@ -7,6 +7,7 @@ from contextlib import suppress
 from shutil import disk_usage
 
 from django.conf import settings
+from django.utils.translation import gettext
 
 from revcred.models import Upload, User
 from revcred.uploads import files
@@ -26,24 +27,24 @@ def check_room(*, by: User | None, more: int) -> None:
 def check_own_room(*, by: User, more: int) -> None:
     """Raise NoRoom unless the user may keep so many more bytes."""
     if _kept_bytes(by) + more > settings.UPLOAD_BYTES_PER_USER:
-        message = (
-            f"The files of your uploads may have {_in_words(settings.UPLOAD_BYTES_PER_USER)}"
-            " together. Apply or cancel one that waits, or upload a smaller file."
-        )
+        message = gettext(
+            "The files of your uploads may have %(value)s together. Apply or cancel one"
+            " that waits, or upload a smaller file."
+        ) % {"value": _in_words(settings.UPLOAD_BYTES_PER_USER)}
         raise NoRoom(message)
 
 
 def check_space(more: int) -> None:
     """Raise NoRoom unless there is room for so many more bytes, whoever uploads them."""
     if sum(_file_sizes().values()) + more > settings.UPLOAD_BYTES:
-        message = (
-            f"The files of all uploads may have {_in_words(settings.UPLOAD_BYTES)} together. Try"
-            " again when other uploads have ended."
-        )
+        message = gettext(
+            "The files of all uploads may have %(value)s together. Try again when other"
+            " uploads have ended."
+        ) % {"value": _in_words(settings.UPLOAD_BYTES)}
         raise NoRoom(message)
     disk = disk_usage(files.uploads_directory())
     if (disk.free - more) * 100 < disk.total * settings.UPLOAD_FREE_PERCENT:
-        message = (
+        message = gettext(
             "The disk is too full for this file. Tell whoever runs revcred, and try again later."
         )
         raise NoRoom(message)
@@ -67,4 +68,4 @@ def _file_sizes() -> dict[tuple[int | None, str], int]:
 
 
 def _in_words(size: int) -> str:
-    return f"{size / 10**9:,.3g} GB"
+    return gettext("%(size)s GB") % {"size": f"{size / 10**9:,.3g}"}

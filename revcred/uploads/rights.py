@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.translation import gettext, ngettext
+
+from revcred.languages import within_sentence
 from revcred.models import Upload, User
 from revcred.roles import RIGHT_LABELS
-from revcred.uploads.columns import ListKind
+from revcred.texts import gettext_lazy, grouped, quoted
+from revcred.uploads.columns import KIND_LABELS, ListKind
 
 
 class RowEffect(StrEnum):
@@ -121,22 +125,22 @@ RIGHTS_OF_CHANGES: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 # Words that follow "You may not".
 EFFECT_WORDS: Mapping[RowEffect, str] = {
-    RowEffect.CREATE: "create {kind}",
-    RowEffect.UPDATE: "change {kind}",
-    RowEffect.MOVE: "move {kind}",
-    RowEffect.TAKE_OVER: "move keys from one customer to another",
-    RowEffect.SET_STATE: "suspend, revoke and expire credentials",
-    RowEffect.USE_AGAIN: "use keys of revoked credentials again",
-    RowEffect.JOIN: "make people members of a customer",
-    RowEffect.JOIN_AS_OWNER: "make people owners of a customer",
-    RowEffect.CHANGE_ROLE: "change the roles of members",
-    RowEffect.ADD_CUSTOMER: "create customers",
-    RowEffect.ADD_SUBSCRIBER: "create subscribers",
-    RowEffect.ADD_SUBSCRIPTION: "create subscriptions",
-    RowEffect.ADD_PRODUCT: "create products",
-    RowEffect.ADD_SOURCE: "create sources",
-    RowEffect.ADD_PATH_RULE: "add path rules",
-    RowEffect.COUNT_CALLS: "count calls of a list",
+    RowEffect.CREATE: gettext_lazy("create {kind}"),
+    RowEffect.UPDATE: gettext_lazy("change {kind}"),
+    RowEffect.MOVE: gettext_lazy("move {kind}"),
+    RowEffect.TAKE_OVER: gettext_lazy("move keys from one customer to another"),
+    RowEffect.SET_STATE: gettext_lazy("suspend, revoke and expire credentials"),
+    RowEffect.USE_AGAIN: gettext_lazy("use keys of revoked credentials again"),
+    RowEffect.JOIN: gettext_lazy("make people members of a customer"),
+    RowEffect.JOIN_AS_OWNER: gettext_lazy("make people owners of a customer"),
+    RowEffect.CHANGE_ROLE: gettext_lazy("change the roles of members"),
+    RowEffect.ADD_CUSTOMER: gettext_lazy("create customers"),
+    RowEffect.ADD_SUBSCRIBER: gettext_lazy("create subscribers"),
+    RowEffect.ADD_SUBSCRIPTION: gettext_lazy("create subscriptions"),
+    RowEffect.ADD_PRODUCT: gettext_lazy("create products"),
+    RowEffect.ADD_SOURCE: gettext_lazy("create sources"),
+    RowEffect.ADD_PATH_RULE: gettext_lazy("add path rules"),
+    RowEffect.COUNT_CALLS: gettext_lazy("count calls of a list"),
 }
 
 
@@ -151,25 +155,30 @@ class MissingRights:
 
     @property
     def rights_in_words(self) -> str:
-        return " and ".join(f"“{right_in_words(right)}”" for right in self.rights)
+        return gettext(" and ").join(quoted(right_in_words(right)) for right in self.rights)
 
     def __str__(self) -> str:
-        count = f" ({self.count:,} times)" if self.count else ""
-        noun = "right" if len(self.rights) == 1 else "rights"
-        return f"{self.doing}{count}: this takes the {noun} {self.rights_in_words}"
+        count = gettext(" (%(count)s times)") % {"count": grouped(self.count)} if self.count else ""
+        sentence = ngettext(
+            "%(doing)s%(count)s: this takes the right %(rights)s",
+            "%(doing)s%(count)s: this takes the rights %(rights)s",
+            len(self.rights),
+        )
+        return sentence % {"doing": self.doing, "count": count, "rights": self.rights_in_words}
 
 
 class NotAllowed(Exception):
     """The person who applies or undoes an upload lacks rights. The text names them in words."""
 
     def __init__(self, missing: list[MissingRights]) -> None:
-        super().__init__(f"You may not {'; you may not '.join(map(str, missing))}.")
+        effects = gettext("; you may not ").join(map(str, missing))
+        super().__init__(gettext("You may not %(effects)s.") % {"effects": effects})
         self.missing = missing
 
 
 def right_in_words(right: str) -> str:
     """Return the right's name as shown on the page of a user's rights."""
-    return RIGHT_LABELS[f"revcred.{right}"]
+    return str(RIGHT_LABELS[f"revcred.{right}"])
 
 
 def has_right(user: User | None, right: str) -> bool:
@@ -187,8 +196,9 @@ def missing_rights_to_apply(
     """
     kind = ListKind(upload.kind)
     counts = dict(upload.preview.get("effects", {})) | counts_of_added(also_created or {})
+    words = within_sentence(KIND_LABELS[kind])
     found = [
-        MissingRights(effect, EFFECT_WORDS[effect].format(kind=kind), lacking, counts[effect])
+        MissingRights(effect, EFFECT_WORDS[effect].format(kind=words), lacking, counts[effect])
         for effect, rights in REQUIRED_RIGHTS[kind].items()
         if counts.get(effect) and (lacking := _rights_not_held(user, rights))
     ]
@@ -205,7 +215,11 @@ def missing_rights_to_undo(upload: Upload, user: User | None) -> list[MissingRig
     for target, action in done:
         if lacking := _rights_not_held(user, RIGHTS_OF_CHANGES[target, action]):
             thing = target.rpartition(".")[2]
-            found.append(MissingRights(action, f"undo changes of a {thing}", lacking, 0))
+            found.append(
+                MissingRights(
+                    action, gettext("undo changes of a %(thing)s") % {"thing": thing}, lacking, 0
+                )
+            )
     return _without_right_to_apply(user) + found
 
 
@@ -218,7 +232,7 @@ def _without_right_to_apply(user: User | None) -> list[MissingRights]:
     return (
         []
         if has_right(user, RIGHT_TO_APPLY)
-        else [MissingRights("apply", "apply or undo uploads", (RIGHT_TO_APPLY,), 0)]
+        else [MissingRights("apply", gettext("apply or undo uploads"), (RIGHT_TO_APPLY,), 0)]
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from revcred.fingerprints import fingerprint_hex, hint
 from revcred.uploads import columns
@@ -214,7 +215,7 @@ def encoded_rows(
             if value:
                 values[column.name] = value
             elif column.required:
-                problems.append((column.name, "", "A value is required."))
+                problems.append((column.name, "", gettext_noop("A value is required.")))
         staged: Sequence[Any] = blank
         if not problems:
             try:
@@ -272,7 +273,7 @@ def _cell_stager(column: ListColumn, parse: CellParser) -> CellStager:
         else:
             values += blank
             if required:
-                problems.append((name, "", "A value is required."))
+                problems.append((name, "", gettext_noop("A value is required.")))
 
     return stage_cell
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.key_cells import strip_invisible_ends
 from revcred.uploads.moment_cells import DayOrder, parse_moment
@@ -52,7 +54,7 @@ WORDS_BY_STATE: Mapping[CredentialState, str] = {
 STATES_BY_WORD = {word: state for state, words in WORDS_BY_STATE.items() for word in words.split()}
 YES_WORDS = frozenset(["true", "yes", "y", "1", "on", "ja", "wahr", "x", "oui", "sí", "si", "sim"])
 NO_WORDS = frozenset(["false", "no", "n", "0", "off", "nein", "falsch", "non", "não", "nee"])
-UNKNOWN_STATE_MESSAGE = (
+UNKNOWN_STATE_MESSAGE = gettext_noop(
     "This state is not known. Say which of active, suspended, revoked and expired it is."
 )
 WORD_PAIR = re.compile(r"\s*([^=,;]+?)\s*=\s*(\w+)\s*")
@@ -122,11 +124,11 @@ def _has_come(cell: str) -> str:
         with suppress(InvalidCell):
             moments.append(parse_moment(cell, day_order=order, time_zone=ZoneInfo("UTC")))
     if not moments:
-        raise InvalidCell("This is neither yes nor no, nor a date or time.")
+        raise InvalidCell(gettext_noop("This is neither yes nor no, nor a date or time."))
     now = datetime.now(UTC)
     come = {moment and datetime.fromisoformat(moment) <= now for moment in moments}
     if len(come) > 1:
-        raise InvalidCell("This date can be read two ways. Write 2027-12-31.")
+        raise InvalidCell(gettext_noop("This date can be read two ways. Write 2027-12-31."))
     return {"": "", True: "true", False: "false"}[come.pop()]
 
 
@@ -137,7 +139,7 @@ def parse_yes_or_no(cell: str) -> str:
         return ""
     if word in YES_WORDS | NO_WORDS:
         return "true" if word in YES_WORDS else "false"
-    raise InvalidCell("This is neither yes nor no.")
+    raise InvalidCell(gettext_noop("This is neither yes nor no."))
 
 
 def parse_state_words(text: str) -> dict[str, CredentialState]:

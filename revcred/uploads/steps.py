@@ -6,6 +6,7 @@ from enum import StrEnum
 from statistics import median
 
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from revcred.models import Upload
 
@@ -24,16 +25,18 @@ class UploadStep(StrEnum):
 
 
 STEP_TEXTS = {
-    UploadStep.READING: "Reading the rows",
-    UploadStep.PLANNING: "Comparing the rows with what exists",
-    UploadStep.TRYING: "Counting the calls that would move",
-    UploadStep.VERIFYING: "Looking for rows that have changed since the check",
-    UploadStep.CREATING: "Creating the customers, people and subscriptions that rows name",
-    UploadStep.WRITING: "Writing the rows",
-    UploadStep.FINDING_DEPENDENTS: "Looking for what depends on the upload",
-    UploadStep.TRYING_UNDO: "Counting the calls that would move",
-    UploadStep.UNDOING: "Undoing the changes",
-    UploadStep.FINISHING: "Finishing",
+    UploadStep.READING: gettext_noop("Reading the rows"),
+    UploadStep.PLANNING: gettext_noop("Comparing the rows with what exists"),
+    UploadStep.TRYING: gettext_noop("Counting the calls that would move"),
+    UploadStep.VERIFYING: gettext_noop("Looking for rows that have changed since the check"),
+    UploadStep.CREATING: gettext_noop(
+        "Creating the customers, people and subscriptions that rows name"
+    ),
+    UploadStep.WRITING: gettext_noop("Writing the rows"),
+    UploadStep.FINDING_DEPENDENTS: gettext_noop("Looking for what depends on the upload"),
+    UploadStep.TRYING_UNDO: gettext_noop("Counting the calls that would move"),
+    UploadStep.UNDOING: gettext_noop("Undoing the changes"),
+    UploadStep.FINISHING: gettext_noop("Finishing"),
 }
 STEPS_BY_STATE = {
     Upload.State.CHECKING: (UploadStep.READING, UploadStep.PLANNING, UploadStep.TRYING),

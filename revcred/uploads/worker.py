@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from threading import Event
 
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from revcred.client_address import asked_from
 from revcred.models import Upload
@@ -161,7 +162,7 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
     except UnreadableFile as error:
         _stop_with_error(upload, str(error))
     except FileChanged:
-        _stop_with_error(upload, "The file is not the one that was checked.")
+        _stop_with_error(upload, gettext_noop("The file is not the one that was checked."))
     except NotAllowed as error:
         _stop_with_error(
             upload,
@@ -170,11 +171,12 @@ def _run_phase(upload: Upload, on_progress: ProgressCallback) -> None:
         )
     except ChangedSinceCheck:
         _stop_with_error(
-            upload, "Something has changed since the list was checked. No changes were kept."
+            upload,
+            gettext_noop("Something has changed since the list was checked. No changes were kept."),
         )
     except UploadCancelled:
         if upload.all_or_nothing and upload.state == state.APPLYING:
-            _stop_with_error(upload, "It was cancelled. No changes were kept.")
+            _stop_with_error(upload, gettext_noop("It was cancelled. No changes were kept."))
         else:
             end_upload(upload, state.CANCELLED)
 

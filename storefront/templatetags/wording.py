@@ -125,7 +125,7 @@ def state_badge(credential: Credential, at: datetime) -> SafeString:
     if current is Credential.State.ACTIVE and not charged:
         text = gettext("Active, but charged to nothing")
         return format_html('<span class="state uncharged">{}</span>', text)
-    return format_html('<span class="state {}">{}</span>', current.value, gettext(current.label))
+    return format_html('<span class="state {}">{}</span>', current.value, current.label)
 
 
 @register.simple_tag

@@ -1,4 +1,4 @@
-"""Pages and mails are in the reader's language; the administration and programs are English."""
+"""Pages and mails are in the reader's language; programs, and what is kept, are English."""
 
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db
 
 SIGN_IN = reverse("account_login")
 PREFERENCES = reverse("account_time_zone")
+LANGUAGE = reverse("account_language")
 GERMAN = {"Accept-Language": "de-AT,de;q=0.8,en;q=0.5"}
 
 
@@ -80,12 +81,27 @@ def test_moments_are_in_the_zone_of_the_subscriber(sign_in):
     assert 'title="1 January 2099, 20:00:00 UTC">2 Jan 2099</time>' in page.content.decode()
 
 
-def test_the_administration_and_programs_are_english(admin_client):
-    page = admin_client.get(reverse("admin:index"), headers=GERMAN)
-    assert language_of(page) == "en"
-    assert "Accept-Language" not in page.get("Vary", "")
+def test_programs_get_english(admin_client):
+    answer = admin_client.get("/v1/nothing", headers=GERMAN)
 
-    assert admin_client.get("/v1/nothing", headers=GERMAN).json()["code"] == "not_found"
+    assert answer.json()["message"] == "There is nothing at this address."
+    assert "Accept-Language" not in answer.get("Vary", "")
+
+
+def test_staff_choose_their_language_by_a_button_of_the_administration(admin_client):
+    overview = reverse("admin:index")
+    page = admin_client.get(overview, headers=GERMAN)
+    assert language_of(page) == "de"
+    assert "Accept-Language" in page["Vary"]
+    assert ">English</button>" in page.content.decode()
+
+    answer = admin_client.post(LANGUAGE, {"language": "en", "next": overview})
+
+    assert answer.url == overview
+    assert language_of(admin_client.get(overview, headers=GERMAN)) == "en"
+    assert admin_client.post(LANGUAGE, {"language": "fr"}).status_code == 400
+    away = admin_client.post(LANGUAGE, {"language": "de", "next": "https://example.com/"})
+    assert away.url == PREFERENCES
 
 
 def test_mails_are_in_the_language_of_each_recipient():
@@ -104,7 +120,8 @@ def test_mails_are_in_the_language_of_each_recipient():
     subjects = dict(OutgoingMail.objects.values_list("recipient", "subject"))
     assert subjects[german.user.email] == "Ein Mitglied von Acme hat eine neue Adresse"
     assert subjects[english.user.email] == "A member of Acme has a new address"
-    assert subjects["staff@example.com"] == subjects["x@y.z"] == "Choose a new password"
+    assert subjects["staff@example.com"] == "Wählen Sie ein neues Passwort"
+    assert subjects["x@y.z"] == "Choose a new password"
 
 
 def test_mails_to_whoever_has_chosen_no_language_are_in_the_installations():

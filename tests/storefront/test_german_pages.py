@@ -1,46 +1,22 @@
 """The storefront in German: no page of it shows a sentence of the English catalogue."""
 
-import re
 from datetime import timedelta
-from html import unescape
-from pathlib import Path
 
 import pytest
-from babel.messages.pofile import read_po
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from revcred.models import Membership
 from tests import factories
+from tests.german_texts import IN_GERMAN, english_texts, shown
 
-GERMAN = Path(__file__).parents[2] / "locale/de/LC_MESSAGES/django.po"
 KEY, OTHER_KEY = "a-key-of-german-pages", "another-key-of-german-pages"
-IN_GERMAN = {"HTTP_ACCEPT_LANGUAGE": "de-CH,de;q=0.9,en;q=0.5"}
-NOT_SHOWN = re.compile(r"<script\b.*?</script>|<pre\b.*?</pre>|<[^>]*>", re.DOTALL)
-SPOKEN = re.compile(r'\s(?:aria-label|title|placeholder|alt|data-[a-z-]+)="([^"]*)"')
-PLACES = re.compile(r"%\(\w+\)[sd]|%%|\{\w+\}|<[^>]*>")
 
 
 @pytest.fixture(scope="module")
 def english():
-    """Sentences and parts of sentences in English, of three words and more."""
-    with GERMAN.open("rb") as file:
-        messages = [message for message in read_po(file) if message.id]
-    parts = set()
-    for message in messages:
-        english = message.id if isinstance(message.id, tuple) else [message.id]
-        german = " ".join(message.string) if isinstance(message.id, tuple) else message.string
-        for part in (" ".join(part.split()) for text in english for part in PLACES.split(text)):
-            if part.count(" ") >= 2 and part not in " ".join(german.split()):
-                parts.add(part)
-    return re.compile("|".join(rf"\b{re.escape(part)}" for part in sorted(parts)))
-
-
-def shown(answer):
-    page = answer.content.decode()
-    texts = [unescape(NOT_SHOWN.sub(" ", page)), *map(unescape, SPOKEN.findall(page))]
-    return " ".join(" ".join(texts).split())
+    return english_texts()
 
 
 @pytest.fixture

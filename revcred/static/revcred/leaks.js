@@ -16,12 +16,12 @@
     body.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
     body.append("text", text);
     const answer = await fetch(form.dataset.scan, { method: "POST", body, credentials: "same-origin" });
-    if (!answer.ok) throw new Error("Searching failed. Nothing was kept. Try again.");
+    if (!answer.ok) throw new Error(form.dataset.failed);
     return (await answer.json()).keys;
   };
 
   const search = async (file) => {
-    if (file.size > MAX_BYTES) throw new Error("This file has more than 1 GB. Cut it into smaller ones.");
+    if (file.size > MAX_BYTES) throw new Error(form.dataset.tooLarge);
     const found = new Set();
     const decoder = new TextDecoder();
     let rest = "";
@@ -32,7 +32,7 @@
       for (const key of await scan(text)) found.add(key);
       rest = text.slice(-MAX_KEY_CHARACTERS);
       const percent = Math.min(100, Math.round((100 * (at + BYTES_PER_PART)) / file.size));
-      progress.textContent = `${percent} % searched, ${found.size} keys found`;
+      progress.textContent = form.dataset.progress.replace("{percent}", percent).replace("{keys}", found.size);
     }
     return found;
   };

@@ -5,7 +5,7 @@ const file = document.querySelector("input[type=file][data-largest]");
 file.addEventListener("change", () => {
   const [chosen] = file.files;
   const isTooLarge = chosen && chosen.size > Number(file.dataset.largest);
-  file.setCustomValidity(isTooLarge ? "This file is too large for an upload." : "");
+  file.setCustomValidity(isTooLarge ? file.dataset.tooLarge : "");
   file.form.noValidate = false;
   file.reportValidity();
 });

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.columns.cell_rules import (
     PLAN_SEPARATORS,
     CellRules,
@@ -20,6 +22,7 @@ from revcred.uploads.columns.subscriptions import SUBSCRIPTION_COLUMNS
 from revcred.uploads.columns.usage import USAGE_COLUMNS
 
 __all__ = [
+    "KIND_LABELS",
     "PLAN_SEPARATORS",
     "VALUE_SEPARATOR",
     "CellParser",
@@ -43,6 +46,17 @@ class ListKind(StrEnum):
     GATEWAYS = "gateways"
     USAGE = "usage"
 
+
+KIND_LABELS: Mapping[ListKind, str] = {
+    ListKind.CREDENTIALS: gettext_noop("Credentials"),
+    ListKind.CUSTOMERS: gettext_noop("Customers"),
+    ListKind.SUBSCRIBERS: gettext_noop("Subscribers"),
+    ListKind.SUBSCRIPTIONS: gettext_noop("Subscriptions"),
+    ListKind.PRODUCTS: gettext_noop("Products"),
+    ListKind.SOURCES: gettext_noop("Sources"),
+    ListKind.GATEWAYS: gettext_noop("Gateways"),
+    ListKind.USAGE: gettext_noop("Usage"),
+}
 
 COLUMNS_BY_KIND: Mapping[ListKind, tuple[ListColumn, ...]] = {
     ListKind.CREDENTIALS: CREDENTIAL_COLUMNS,

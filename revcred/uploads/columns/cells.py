@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_noop
 
 from revcred.models import Membership
 from revcred.models.customers import MAX_METADATA_CHARACTERS
@@ -42,7 +43,7 @@ def text_parser(longest: int) -> CellParser:
         if value in NO_VALUE_WORDS:
             return ""
         if value[:1] == "#" and SPREADSHEET_ERROR.fullmatch(value):
-            raise InvalidCell("This is an error of a spreadsheet.")
+            raise InvalidCell(gettext_noop("This is an error of a spreadsheet."))
         if len(value) > longest:
             raise InvalidCell(f"It has {len(value):,} characters; at most {longest:,} are allowed.")
         return value
@@ -92,14 +93,14 @@ def parse_email_cell(cell: str) -> str:
     if value in NOBODY_WORDS:
         return ""
     if value and (len(value) > MAX_EMAIL_CHARACTERS or not EMAIL_CELL_PATTERN.fullmatch(value)):
-        raise InvalidCell("This is not an e-mail address.")
+        raise InvalidCell(gettext_noop("This is not an e-mail address."))
     return value
 
 
 def parse_domain_cell(cell: str) -> str:
     value = cell.strip().lower().removeprefix("@")
     if value and (len(value) > MAX_DOMAIN_CHARACTERS or not DOMAIN_CELL_PATTERN.fullmatch(value)):
-        raise InvalidCell("This is not a domain such as example.com.")
+        raise InvalidCell(gettext_noop("This is not a domain such as example.com."))
     return value
 
 
@@ -113,7 +114,7 @@ def parse_role_cell(cell: str) -> str:
 def parse_whole_number_cell(cell: str) -> str:
     value = cell.strip()
     if value and not (value.isascii() and value.isdecimal() and int(value) <= MAX_QUOTA):
-        raise InvalidCell("This is not a whole number of 0 or more.")
+        raise InvalidCell(gettext_noop("This is not a whole number of 0 or more."))
     return value
 
 
@@ -121,7 +122,7 @@ def parse_decimal_cell(cell: str) -> str:
     """Return a number as JSON has it, also where a comma stands before its decimals."""
     value = cell.strip()
     if value and not DECIMAL_CELL_PATTERN.fullmatch(value):
-        raise InvalidCell("This is not a number of 0 or more, such as 12.5.")
+        raise InvalidCell(gettext_noop("This is not a number of 0 or more, such as 12.5."))
     return value.replace(",", ".")
 
 
@@ -143,7 +144,7 @@ def parse_accepted_days_cell(cell: str) -> str:
 def parse_key_name_cell(cell: str) -> str:
     value = text_parser(100)(cell)
     if value and not re.match(KEY_NAME, value):
-        raise InvalidCell("It has other characters than letters, digits, - and _.")
+        raise InvalidCell(gettext_noop("It has other characters than letters, digits, - and _."))
     return value
 
 
@@ -160,12 +161,12 @@ def choice_parser(words: Mapping[str, str]) -> CellParser:
     return parse
 
 
-def words_of(choices: Iterable[tuple[str, str]], **further: str) -> dict[str, str]:
+def words_of(choices: Iterable[tuple[str, object]], **further: str) -> dict[str, str]:
     """Return the words for the choices of a model's field: value and label, and further ones."""
     words = {}
     for value, label in choices:
         for text in (value, label):
-            words[re.sub(r"[\W_]+", " ", text).strip().casefold()] = value
+            words[re.sub(r"[\W_]+", " ", str(text)).strip().casefold()] = value
     return words | {word.replace("_", " "): value for word, value in further.items()}
 
 
@@ -178,10 +179,10 @@ def parse_json_object_cell(cell: str) -> str:
     try:
         read = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        raise InvalidCell('This is not JSON such as {"region": "EU"}.') from None
+        raise InvalidCell(gettext_noop('This is not JSON such as {"region": "EU"}.')) from None
     if not isinstance(read, dict):
-        raise InvalidCell('This is not a JSON object such as {"region": "EU"}.')
+        raise InvalidCell(gettext_noop('This is not a JSON object such as {"region": "EU"}.'))
     # PostgreSQL's jsonb cannot hold it.
     if "\\u0000" in value:
-        raise InvalidCell("It contains U+0000, which cannot be stored.")
+        raise InvalidCell(gettext_noop("It contains U+0000, which cannot be stored."))
     return value

@@ -1,5 +1,7 @@
 """Columns of lists of credentials."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cell_rules import parse_moment_cell, parse_plan_cell, parse_state_cell
 from revcred.uploads.columns.cells import parse_email_cell, several_parser, text_parser
@@ -19,8 +21,8 @@ CREDENTIAL_COLUMNS = (
     CUSTOMER_NAME_COLUMN,
     ListColumn(
         name="name",
-        title="Name",
-        help="What people call it. Unique within a customer.",
+        title=gettext_noop("Name"),
+        help=gettext_noop("What people call it. Unique within a customer."),
         example="Orders service",
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
@@ -43,9 +45,11 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="key",
-        title="Key",
-        help="What callers send: an API key or a client id. Empty for a new credential: "
-        "one is generated if you choose so.",
+        title=gettext_noop("Key"),
+        help=gettext_noop(
+            "What callers send: an API key or a client id. Empty for a new credential: one is"
+            " generated if you choose so."
+        ),
         example="ak_live_5f2b8c1e9d",
         parse=parse_key_cell,
         secret=True,
@@ -61,9 +65,11 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="aliases",
-        title="Aliases",
-        help="Other keys and names under which its calls may arrive, such as a second key. Several "
-        "are separated by |.",
+        title=gettext_noop("Aliases"),
+        help=gettext_noop(
+            "Other keys and names under which its calls may arrive, such as a second key. Several"
+            " are separated by |."
+        ),
         example="",
         parse=several_parser(parse_key_cell, also=",;"),
         several=True,
@@ -76,8 +82,10 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="secret",
-        title="Secret",
-        help="What goes with the key, such as a client secret. Shown to its holders only.",
+        title=gettext_noop("Secret"),
+        help=gettext_noop(
+            "What goes with the key, such as a client secret. Shown to its holders only."
+        ),
         example="s3cr3t-of-orders",
         parse=parse_secret_cell,
         secret=True,
@@ -93,8 +101,10 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="subscription",
-        title="Subscription",
-        help="The external key of the subscription it is charged to. Several are separated by |.",
+        title=gettext_noop("Subscription"),
+        help=gettext_noop(
+            "The external key of the subscription it is charged to. Several are separated by |."
+        ),
         example="acme-maps",
         parse=several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS), also=";"),
         several=True,
@@ -105,9 +115,11 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="plan",
-        title="Plan",
-        help="The external key or name of a product, which many customers may have. Each customer "
-        "gets one subscription of it. Several are separated by |.",
+        title=gettext_noop("Plan"),
+        help=gettext_noop(
+            "The external key or name of a product, which many customers may have. Each customer"
+            " gets one subscription of it. Several are separated by |."
+        ),
         example="",
         parse=parse_plan_cell,
         several=True,
@@ -119,8 +131,10 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="holders",
-        title="Holders",
-        help="The e-mail addresses of the people who use it. Several are separated by |.",
+        title=gettext_noop("Holders"),
+        help=gettext_noop(
+            "The e-mail addresses of the people who use it. Several are separated by |."
+        ),
         example="ada@example.com|grace@example.com",
         parse=several_parser(parse_email_cell, also=",;"),
         several=True,
@@ -132,7 +146,7 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="environment",
-        title="Environment",
+        title=gettext_noop("Environment"),
         help="Such as production or staging.",
         example="production",
         parse=text_parser(50),
@@ -141,8 +155,10 @@ CREDENTIAL_COLUMNS = (
     TAGS_COLUMN,
     ListColumn(
         name="expires_at",
-        title="Expires at",
-        help="From when on it is not to be used. A day or a moment; UTC unless it says otherwise.",
+        title=gettext_noop("Expires at"),
+        help=gettext_noop(
+            "From when on it is not to be used. A day or a moment; UTC unless it says otherwise."
+        ),
         example="2027-12-31",
         parse=parse_moment_cell,
         aliases=(
@@ -154,9 +170,11 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="expires_in",
-        title="Expires in",
-        help="Seconds, or such as 30d or 12h, from the start of the key on; without a start, from "
-        "the check of the list on.",
+        title=gettext_noop("Expires in"),
+        help=gettext_noop(
+            "Seconds, or such as 30d or 12h, from the start of the key on; without a start, from"
+            " the check of the list on."
+        ),
         example="",
         parse=parse_duration,
         aliases=(
@@ -166,8 +184,8 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="state",
-        title="State",
-        help="Active, suspended, revoked or expired, also in other words.",
+        title=gettext_noop("State"),
+        help=gettext_noop("Active, suspended, revoked or expired, also in other words."),
         example="",
         parse=parse_state_cell,
         joins=True,
@@ -180,8 +198,10 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="switched_off",
-        title="Switched off",
-        help="Yes or no, or since when: a credential that is switched off is suspended.",
+        title=gettext_noop("Switched off"),
+        help=gettext_noop(
+            "Yes or no, or since when: a credential that is switched off is suspended."
+        ),
         example="",
         parse=parse_switched_off,
         joins=True,
@@ -194,8 +214,8 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="withdrawn",
-        title="Withdrawn",
-        help="Yes or no, or since when: a credential that is withdrawn is revoked.",
+        title=gettext_noop("Withdrawn"),
+        help=gettext_noop("Yes or no, or since when: a credential that is withdrawn is revoked."),
         example="",
         parse=parse_withdrawn,
         joins=True,
@@ -208,9 +228,11 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="key_active_from",
-        title="Counts from",
-        help="From when on the key counts. Empty for a new key: as far back as transactions "
-        "are accepted.",
+        title=gettext_noop("Counts from"),
+        help=gettext_noop(
+            "From when on the key counts. Empty for a new key: as far back as transactions are"
+            " accepted."
+        ),
         example="2026-01-01",
         parse=parse_moment_cell,
         aliases=(
@@ -222,17 +244,19 @@ CREDENTIAL_COLUMNS = (
     ),
     ListColumn(
         name="assigned_from",
-        title="Charged from",
-        help="From when on it is charged to the subscription: the moment of a move. Empty: for a "
-        "new credential as its key, otherwise when the upload is applied.",
+        title=gettext_noop("Charged from"),
+        help=gettext_noop(
+            "From when on it is charged to the subscription: the moment of a move. Empty: for a"
+            " new credential as its key, otherwise when the upload is applied."
+        ),
         example="2026-01-01",
         parse=parse_moment_cell,
         aliases=("subscribed from", "moved at", "move date"),
     ),
     ListColumn(
         name="gateway",
-        title="Gateway",
-        help="The name of the only gateway the key counts at. Empty: any.",
+        title=gettext_noop("Gateway"),
+        help=gettext_noop("The name of the only gateway the key counts at. Empty: any."),
         example="",
         parse=text_parser(100),
     ),

@@ -1,5 +1,7 @@
 """Columns of lists of customers."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cells import (
     parse_domain_cell,
@@ -13,8 +15,8 @@ from revcred.uploads.columns.shared import COMPANY_ALIASES, CUSTOMER_COLUMN, TAG
 CUSTOMER_COLUMNS = (
     ListColumn(
         name="external_key",
-        title="External key",
-        help="The name other systems know this customer by. Unique.",
+        title=gettext_noop("External key"),
+        help=gettext_noop("The name other systems know this customer by. Unique."),
         example="acme",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
@@ -23,8 +25,8 @@ CUSTOMER_COLUMNS = (
     ),
     ListColumn(
         name="name",
-        title="Name",
-        help="What people call the customer.",
+        title=gettext_noop("Name"),
+        help=gettext_noop("What people call the customer."),
         example="Acme Ltd.",
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
@@ -33,8 +35,10 @@ CUSTOMER_COLUMNS = (
     ),
     ListColumn(
         name="email_domains",
-        title="E-mail domains",
-        help="The domains of the addresses of its people. Several are separated by |.",
+        title=gettext_noop("E-mail domains"),
+        help=gettext_noop(
+            "The domains of the addresses of its people. Several are separated by |."
+        ),
         example="example.com|example.org",
         parse=several_parser(parse_domain_cell, also=",; "),
         several=True,
@@ -43,8 +47,8 @@ CUSTOMER_COLUMNS = (
     TAGS_COLUMN,
     ListColumn(
         name="metadata",
-        title="Metadata",
-        help="Anything else, as a JSON object.",
+        title=gettext_noop("Metadata"),
+        help=gettext_noop("Anything else, as a JSON object."),
         example='{"region": "EU"}',
         parse=parse_json_object_cell,
     ),

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext_noop
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cells import parse_tags_cell, text_parser
 from revcred.uploads.columns.list_column import ListColumn
@@ -28,8 +30,8 @@ COMPANY_ALIASES = (
 
 CUSTOMER_COLUMN = ListColumn(
     name="customer",
-    title="Customer",
-    help="The external key of the customer.",
+    title=gettext_noop("Customer"),
+    help=gettext_noop("The external key of the customer."),
     example="acme",
     parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
     required=True,
@@ -46,8 +48,10 @@ CUSTOMER_COLUMN = ListColumn(
 
 CUSTOMER_NAME_COLUMN = ListColumn(
     name="customer_name",
-    title="Customer's name",
-    help="What people call the customer. For customers that the list creates; others keep theirs.",
+    title=gettext_noop("Customer's name"),
+    help=gettext_noop(
+        "What people call the customer. For customers that the list creates; others keep theirs."
+    ),
     example="Acme Ltd",
     parse=text_parser(MAX_NAME_CHARACTERS),
     aliases=COMPANY_ALIASES,
@@ -55,9 +59,11 @@ CUSTOMER_NAME_COLUMN = ListColumn(
 
 TAGS_COLUMN = ListColumn(
     name="tags",
-    title="Tags",
-    help="Several are separated by |. A tag may have a comma in a cell that ends with |. Only |: no"
-    " tags.",
+    title=gettext_noop("Tags"),
+    help=gettext_noop(
+        "Several are separated by |. A tag may have a comma in a cell that ends with |. Only"
+        " |: no tags."
+    ),
     example="partner|eu",
     parse=parse_tags_cell,
     several=True,

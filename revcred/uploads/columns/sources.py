@@ -1,5 +1,7 @@
 """Columns of lists of sources."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models import PathRule
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cells import choice_parser, text_parser, words_of
@@ -8,8 +10,10 @@ from revcred.uploads.columns.list_column import ListColumn
 SOURCE_COLUMNS = (
     ListColumn(
         name="external_key",
-        title="External key",
-        help="What gateways send as source. A source may have several rows, one for each path.",
+        title=gettext_noop("External key"),
+        help=gettext_noop(
+            "What gateways send as source. A source may have several rows, one for each path."
+        ),
         example="tiles",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         required=True,
@@ -17,16 +21,18 @@ SOURCE_COLUMNS = (
     ),
     ListColumn(
         name="name",
-        title="Name",
-        help="What people call the source. Empty for a new one: its external key. Only a row "
-        "without a path renames a source.",
+        title=gettext_noop("Name"),
+        help=gettext_noop(
+            "What people call the source. Empty for a new one: its external key. Only a row"
+            " without a path renames a source."
+        ),
         example="Map tiles",
         parse=text_parser(MAX_NAME_CHARACTERS),
         aliases=("source name", "api name", "service name", "display name", "title"),
     ),
     ListColumn(
         name="match",
-        title="The path",
+        title=gettext_noop("The path"),
         help=f"How paths are compared: {', '.join(PathRule.Match.values)}. Empty: begins_with.",
         example="begins_with",
         parse=choice_parser(
@@ -44,9 +50,11 @@ SOURCE_COLUMNS = (
     ),
     ListColumn(
         name="path",
-        title="Path",
-        help="A path, its beginning, or an expression: calls to it belong to the source, if they "
-        "name none. Empty: the row is about the source only.",
+        title=gettext_noop("Path"),
+        help=gettext_noop(
+            "A path, its beginning, or an expression: calls to it belong to the source, if they"
+            " name none. Empty: the row is about the source only."
+        ),
         example="/tiles/v1/",
         parse=text_parser(500),
         identifying=True,

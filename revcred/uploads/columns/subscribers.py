@@ -1,5 +1,7 @@
 """Columns of lists of subscribers."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cells import (
     parse_email_cell,
@@ -16,8 +18,8 @@ MAX_CHARACTERS_OF_A_PART = (MAX_NAME_CHARACTERS - 1) // 2
 SUBSCRIBER_COLUMNS = (
     ListColumn(
         name="email",
-        title="E-mail",
-        help="The address to sign in with. Unique.",
+        title=gettext_noop("E-mail"),
+        help=gettext_noop("The address to sign in with. Unique."),
         example="ada@example.com",
         parse=parse_email_cell,
         identifying=True,
@@ -30,8 +32,8 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="name",
-        title="Name",
-        help="What the person is called.",
+        title=gettext_noop("Name"),
+        help=gettext_noop("What the person is called."),
         example="Ada Lovelace",
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
@@ -42,8 +44,10 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="first_name",
-        title="First name",
-        help="With the last name, what the person is called, where no name stands beside them.",
+        title=gettext_noop("First name"),
+        help=gettext_noop(
+            "With the last name, what the person is called, where no name stands beside them."
+        ),
         example="",
         parse=text_parser(MAX_CHARACTERS_OF_A_PART),
         identifying=True,
@@ -54,8 +58,8 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="last_name",
-        title="Last name",
-        help="Goes behind the first name.",
+        title=gettext_noop("Last name"),
+        help=gettext_noop("Goes behind the first name."),
         example="",
         parse=text_parser(MAX_CHARACTERS_OF_A_PART),
         identifying=True,
@@ -66,8 +70,8 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="external_key",
-        title="External key",
-        help="The name other systems know this person by. Unique.",
+        title=gettext_noop("External key"),
+        help=gettext_noop("The name other systems know this person by. Unique."),
         example="u-1001",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
@@ -75,8 +79,10 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="customer",
-        title="Customer",
-        help="The external key of the customer this person belongs to. Several are separated by |.",
+        title=gettext_noop("Customer"),
+        help=gettext_noop(
+            "The external key of the customer this person belongs to. Several are separated by |."
+        ),
         example="acme",
         parse=several_parser(text_parser(MAX_EXTERNAL_KEY_CHARACTERS)),
         several=True,
@@ -84,8 +90,10 @@ SUBSCRIBER_COLUMNS = (
     ),
     ListColumn(
         name="role",
-        title="Role",
-        help="At these customers: owner, member or viewer. Empty for a new one: member.",
+        title=gettext_noop("Role"),
+        help=gettext_noop(
+            "At these customers: owner, member or viewer. Empty for a new one: member."
+        ),
         example="owner",
         parse=parse_role_cell,
         aliases=("rolle", "rôle", "ruolo", "rol", "papel"),

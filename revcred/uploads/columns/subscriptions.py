@@ -1,5 +1,7 @@
 """Columns of lists of subscriptions."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.uploads.columns.cell_rules import parse_moment_cell
 from revcred.uploads.columns.cells import parse_whole_number_cell, text_parser
@@ -9,8 +11,8 @@ from revcred.uploads.columns.shared import CUSTOMER_COLUMN, CUSTOMER_NAME_COLUMN
 SUBSCRIPTION_COLUMNS = (
     ListColumn(
         name="external_key",
-        title="External key",
-        help="What gateways send as subscription. Unique.",
+        title=gettext_noop("External key"),
+        help=gettext_noop("What gateways send as subscription. Unique."),
         example="acme-maps",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         identifying=True,
@@ -21,8 +23,8 @@ SUBSCRIPTION_COLUMNS = (
     CUSTOMER_NAME_COLUMN,
     ListColumn(
         name="product",
-        title="Product",
-        help="The external key of the product.",
+        title=gettext_noop("Product"),
+        help=gettext_noop("The external key of the product."),
         example="maps",
         parse=text_parser(MAX_EXTERNAL_KEY_CHARACTERS),
         required=True,
@@ -33,8 +35,8 @@ SUBSCRIPTION_COLUMNS = (
     ),
     ListColumn(
         name="name",
-        title="Name",
-        help="What people call it.",
+        title=gettext_noop("Name"),
+        help=gettext_noop("What people call it."),
         example="Maps for Acme",
         parse=text_parser(MAX_NAME_CHARACTERS),
         identifying=True,
@@ -42,9 +44,11 @@ SUBSCRIPTION_COLUMNS = (
     ),
     ListColumn(
         name="active_from",
-        title="Active from",
-        help="A day or a moment; UTC unless it says otherwise. Empty for a new one: as far back "
-        "as transactions are accepted.",
+        title=gettext_noop("Active from"),
+        help=gettext_noop(
+            "A day or a moment; UTC unless it says otherwise. Empty for a new one: as far back as"
+            " transactions are accepted."
+        ),
         example="2026-01-01",
         parse=parse_moment_cell,
         aliases=(
@@ -54,8 +58,8 @@ SUBSCRIPTION_COLUMNS = (
     ),
     ListColumn(
         name="active_until",
-        title="Active until",
-        help="Not included. Empty: open-ended.",
+        title=gettext_noop("Active until"),
+        help=gettext_noop("Not included. Empty: open-ended."),
         example="2027-01-01",
         parse=parse_moment_cell,
         aliases=(
@@ -65,8 +69,8 @@ SUBSCRIPTION_COLUMNS = (
     ),
     ListColumn(
         name="quota",
-        title="Quota",
-        help="Calls a month that are included. Shown, not enforced.",
+        title=gettext_noop("Quota"),
+        help=gettext_noop("Calls a month that are included. Shown, not enforced."),
         example="100000",
         parse=parse_whole_number_cell,
         aliases=(

@@ -7,13 +7,15 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.template.defaultfilters import pluralize
+from django.utils.translation import gettext
 
 from revcred.admin_toolkit.generic import ModelChoiceField
+from revcred.languages import within_sentence
 from revcred.models import Product, Upload
+from revcred.texts import gettext_lazy, number_of
 from revcred.uploads import columns, mapping
 from revcred.uploads.actions import InvalidChoice, UploadChoices
-from revcred.uploads.columns import ListColumn, ListKind
+from revcred.uploads.columns import KIND_LABELS, ListColumn, ListKind
 from revcred.uploads.invalid_cell import InvalidCell
 from revcred.uploads.moment_cells import DayOrder
 from revcred.uploads.plans.plan_subscriptions import MAX_PATTERN_CHARACTERS
@@ -28,7 +30,7 @@ MOMENT_COLUMNS = sorted(
         if column.parse is columns.parse_moment_cell
     }
 )
-NOT_USED_CHOICE = ("", "not used")
+NOT_USED_CHOICE = ("", gettext_lazy("not used"))
 FIXED_VALUE_PREFIX = "all_"  # of form fields for values that every row has
 
 
@@ -36,21 +38,21 @@ class ReadingFields(forms.Form):
     """Fields for reading a CSV file whose encoding or separator is not recognised."""
 
     encoding = forms.ChoiceField(
-        choices=[("", "recognise it from the file"), *KNOWN_ENCODINGS.items()],
+        choices=[("", gettext_lazy("recognise it from the file")), *KNOWN_ENCODINGS.items()],
         required=False,
-        help_text="A file that Excel saved as plain CSV is often in Windows-1252.",
+        help_text=gettext_lazy("A file that Excel saved as plain CSV is often in Windows-1252."),
     )
     delimiter = forms.ChoiceField(
-        label="Cells are separated by",
-        choices=[("", "recognise it from the file"), *DELIMITER_TITLES.items()],
+        label=gettext_lazy("Cells are separated by"),
+        choices=[("", gettext_lazy("recognise it from the file")), *DELIMITER_TITLES.items()],
         required=False,
     )
     header_row = forms.IntegerField(
-        label="Row that names the columns",
+        label=gettext_lazy("Row that names the columns"),
         min_value=1,
         max_value=1_000_000,
         required=False,
-        help_text="Empty: it is recognised, also below titles.",
+        help_text=gettext_lazy("Empty: it is recognised, also below titles."),
     )
 
 
@@ -67,14 +69,16 @@ class FixedValueField(forms.CharField):
     """A field with the rules of the column's cells, for a value that every row has."""
 
     def __init__(self, column: ListColumn, **options: Any) -> None:
-        super().__init__(label=column.title, help_text=column.help, required=False, **options)
+        super().__init__(
+            label=gettext(column.title), help_text=gettext(column.help), required=False, **options
+        )
         self._column = column
 
     def clean(self, value: Any) -> str:
         try:
             return mapping.parse_fixed_value(self._column, super().clean(value))
         except InvalidCell as error:
-            raise ValidationError(str(error)) from error
+            raise ValidationError(gettext(str(error))) from error
 
 
 class ColumnsForm(ReadingFields):
@@ -89,7 +93,7 @@ class ColumnsForm(ReadingFields):
         super().__init__(data, initial=initial)
         self.upload = upload
         self.kind = ListKind(upload.kind)
-        choices = [(column.name, column.title) for column in columns.columns_of(self.kind)]
+        choices = [(column.name, gettext(column.title)) for column in columns.columns_of(self.kind)]
         # Headers may be any text, so positions name the fields.
         for position, name in enumerate(upload.header):
             self.fields[f"column_{position}"] = forms.ChoiceField(
@@ -184,19 +188,25 @@ class ColumnsForm(ReadingFields):
         if self.is_read_anew:
             return cleaned
         chosen = self.chosen_mapping()
-        titles = {column.name: column.title for column in columns.columns_of(self.kind)}
+        titles = {column.name: gettext(column.title) for column in columns.columns_of(self.kind)}
         joining = {column.name for column in columns.columns_of(self.kind) if column.joins}
         for position, name in chosen.items():
             if name not in joining and [*chosen.values()].count(name) > 1:
-                message = f"Another column is {titles[name]}, too. Choose one of them."
+                message = gettext("Another column is %(titles)s, too. Choose one of them.") % {
+                    "titles": titles[name]
+                }
                 self.add_error(f"column_{position}", message)
         # Which of the two was meant, only the person knows.
         for name in {*self.fixed_values()} & {*chosen.values()}:
-            message = "A column of the file has this value. Leave one of them out."
+            message = gettext("A column of the file has this value. Leave one of them out.")
             self.add_error(FIXED_VALUE_PREFIX + name, message)
         if missing := mapping.missing_columns(self.kind, chosen, self.fixed_values()):
             names = ", ".join(titles[name] for name in missing)
-            self.add_error(None, f"A list of {self.kind} needs a column for: {names}.")
+            self.add_error(
+                None,
+                gettext("A list of %(kind)s needs a column for: %(names)s.")
+                % {"kind": within_sentence(KIND_LABELS[self.kind]), "names": names},
+            )
         return cleaned
 
 
@@ -212,54 +222,56 @@ def _radio_choice(
     )
 
 
-REJECT_ROW_LABEL = "Reject the row"
+REJECT_ROW_LABEL = gettext_lazy("Reject the row")
 # Shared by lists of credentials (holders) and of subscribers (customers).
 PEOPLE_OF_OTHERS_FIELD = _radio_choice(
-    "People of another customer",
+    gettext_lazy("People of another customer"),
     REJECT_ROW_LABEL,
-    ("join", "Make them members of this customer, too"),
+    ("join", gettext_lazy("Make them members of this customer, too")),
     required=False,
 )
 UNKNOWN_SUBSCRIPTIONS_FIELD = _radio_choice(
-    "Unknown subscriptions", REJECT_ROW_LABEL, ("create", "Create the subscription")
+    gettext_lazy("Unknown subscriptions"),
+    REJECT_ROW_LABEL,
+    ("create", gettext_lazy("Create the subscription")),
 )
 MISSING_KEYS_FIELD = _radio_choice(
-    "New credentials without a key",
+    gettext_lazy("New credentials without a key"),
     REJECT_ROW_LABEL,
-    ("generate", "Generate a key for each of them"),
+    ("generate", gettext_lazy("Generate a key for each of them")),
     required=False,
 )
 STATE_FIELDS: Mapping[str, forms.Field] = {
     "inactive": _radio_choice(
-        "Credentials that are suspended, revoked or expired",
+        gettext_lazy("Credentials that are suspended, revoked or expired"),
         REJECT_ROW_LABEL,
-        ("keep", "Bring them in this state"),
+        ("keep", gettext_lazy("Bring them in this state")),
         required=False,
     ),
 }
 MOMENT_FIELDS: Mapping[str, forms.Field] = {
     "day_order": forms.ChoiceField(
-        label="Dates such as 03/04/2027",
+        label=gettext_lazy("Dates such as 03/04/2027"),
         choices=[
-            (DayOrder.ASK, "Reject the row if it can be read two ways"),
-            (DayOrder.DAY_FIRST, "3 April 2027: the day comes first"),
-            (DayOrder.MONTH_FIRST, "4 March 2027: the month comes first"),
+            (DayOrder.ASK, gettext_lazy("Reject the row if it can be read two ways")),
+            (DayOrder.DAY_FIRST, gettext_lazy("3 April 2027: the day comes first")),
+            (DayOrder.MONTH_FIRST, gettext_lazy("4 March 2027: the month comes first")),
         ],
         widget=forms.RadioSelect,
         required=False,
     ),
     "time_zone": forms.ChoiceField(
-        label="Time zone of moments without an offset",
+        label=gettext_lazy("Time zone of moments without an offset"),
         choices=[(name, name) for name in ("UTC", *sorted(available_timezones() - {"UTC"}))],
         required=False,
     ),
 }
 DUPLICATES_FIELD = forms.ChoiceField(
-    label="Rows that say the same key, name or address",
+    label=gettext_lazy("Rows that say the same key, name or address"),
     choices=[
-        ("reject", "Reject all of them"),
-        ("first", "Keep the first one"),
-        ("last", "Keep the last one"),
+        ("reject", gettext_lazy("Reject all of them")),
+        ("first", gettext_lazy("Keep the first one")),
+        ("last", gettext_lazy("Keep the last one")),
     ],
     widget=forms.RadioSelect,
     required=False,
@@ -267,12 +279,16 @@ DUPLICATES_FIELD = forms.ChoiceField(
 CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     "customer": {
         "customers": _radio_choice(
-            "Unknown customers", REJECT_ROW_LABEL, ("create", "Create the customer")
+            gettext_lazy("Unknown customers"),
+            REJECT_ROW_LABEL,
+            ("create", gettext_lazy("Create the customer")),
         )
     },
     "holders": {
         "subscribers": _radio_choice(
-            "Unknown holders", REJECT_ROW_LABEL, ("create", "Create the subscriber")
+            gettext_lazy("Unknown holders"),
+            REJECT_ROW_LABEL,
+            ("create", gettext_lazy("Create the subscriber")),
         ),
         "people_of_others": PEOPLE_OF_OTHERS_FIELD,
     },
@@ -280,7 +296,7 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
         "subscriptions": UNKNOWN_SUBSCRIPTIONS_FIELD,
         "product": ModelChoiceField(
             Product.objects.all(),
-            label="Product of new subscriptions",
+            label=gettext_lazy("Product of new subscriptions"),
             required=False,
             to_field_name="external_key",
             empty_label="",
@@ -288,26 +304,28 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     },
     "plan": {
         "plans": _radio_choice(
-            "Unknown plans",
+            gettext_lazy("Unknown plans"),
             REJECT_ROW_LABEL,
-            ("create", "Create a product of this name"),
+            ("create", gettext_lazy("Create a product of this name")),
             required=False,
         ),
         "subscriptions": UNKNOWN_SUBSCRIPTIONS_FIELD,
         "plan_keys": forms.CharField(
-            label="External keys of new subscriptions of plans",
+            label=gettext_lazy("External keys of new subscriptions of plans"),
             required=False,
             max_length=MAX_PATTERN_CHARACTERS,
-            help_text="{customer} and {plan} are replaced by those of the row. Where two would be"
-            " equal, or somebody has the external key already, a number is added.",
+            help_text=gettext_lazy(
+                "{customer} and {plan} are replaced by those of the row. Where two would be equal,"
+                " or somebody has the external key already, a number is added."
+            ),
         ),
         "plan_separator": forms.ChoiceField(
-            label="Several plans in one cell",
+            label=gettext_lazy("Several plans in one cell"),
             choices=[
-                ("none", "Only | separates plans"),
-                ("comma", "A comma separates plans, too"),
-                ("semicolon", "A semicolon separates plans, too"),
-                ("slash", "A slash separates plans, too"),
+                ("none", gettext_lazy("Only | separates plans")),
+                ("comma", gettext_lazy("A comma separates plans, too")),
+                ("semicolon", gettext_lazy("A semicolon separates plans, too")),
+                ("slash", gettext_lazy("A slash separates plans, too")),
             ],
             widget=forms.RadioSelect,
             required=False,
@@ -319,14 +337,14 @@ CHOICE_FIELDS_BY_COLUMN: Mapping[str, Mapping[str, forms.Field]] = {
     **dict.fromkeys(MOMENT_COLUMNS, MOMENT_FIELDS),
     "key": {
         "keys_of_others": _radio_choice(
-            "Keys of another customer",
+            gettext_lazy("Keys of another customer"),
             REJECT_ROW_LABEL,
-            ("take_over", "Move the key to this customer"),
+            ("take_over", gettext_lazy("Move the key to this customer")),
         ),
         "revoked_keys": _radio_choice(
-            "Keys of revoked credentials",
+            gettext_lazy("Keys of revoked credentials"),
             REJECT_ROW_LABEL,
-            ("use_again", "Use the key again, from now on"),
+            ("use_again", gettext_lazy("Use the key again, from now on")),
             required=False,
         ),
     },
@@ -381,10 +399,15 @@ class ChoicesForm(forms.Form):
         words = {}
         for number, word in enumerate(dict.fromkeys([*rows, *chosen])):
             name = f"{STATE_WORD_PREFIX}{number}"
-            count = f" ({rows[word]:,} row{pluralize(rows[word])})" if word in rows else ""
+            count = ""
+            if word in rows:
+                count = number_of(rows[word], " (%(count)s row)", " (%(count)s rows)")
             self.fields[name] = forms.ChoiceField(
-                label=f"State “{word}”{count}",
-                choices=[("", REJECT_ROW_LABEL), *((state, state) for state in CredentialState)],
+                label=gettext("State “%(word)s”%(count)s") % {"word": word, "count": count},
+                choices=[
+                    ("", REJECT_ROW_LABEL),
+                    *((state, within_sentence(state.capitalize())) for state in CredentialState),
+                ],
                 required=False,
                 initial=chosen.get(word, ""),
             )
@@ -416,7 +439,7 @@ class ChoicesForm(forms.Form):
             and cleaned.get("subscriptions") == "create"
             and not cleaned.get("product")
         ):
-            self.add_error("product", "Choose the product of new subscriptions.")
+            self.add_error("product", gettext("Choose the product of new subscriptions."))
         try:
             self.choices()
         except InvalidChoice as error:

@@ -23,6 +23,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST
 
@@ -31,10 +33,21 @@ from revcred.admin_toolkit.badges import BadgeTone, badge
 from revcred.admin_toolkit.filters import ChoiceFilter, LinkedFilter, moment_filter
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchHit, SearchTerm
+from revcred.languages import within_sentence
 from revcred.list_files import CONTENT_TYPES, ListFormat
 from revcred.models import Upload, User
-from revcred.uploads import actions, columns, examples, files, quota, rights, writing
-from revcred.uploads.columns import ListKind
+from revcred.texts import gettext_lazy, kept_language
+from revcred.uploads import (
+    actions,
+    columns,
+    examples,
+    files,
+    preview_warnings,
+    quota,
+    rights,
+    writing,
+)
+from revcred.uploads.columns import KIND_LABELS, ListKind
 from revcred.uploads.doors import preview
 from revcred.uploads.doors.forms import ChoicesForm, ColumnsForm, UploadFileForm
 from revcred.uploads.doors.template_tags import duration
@@ -51,12 +64,13 @@ UPLOAD_STATE_TONES: dict[str, BadgeTone] = {
 }
 RIGHT_TO_UPLOAD = "revcred.add_upload"
 RIGHT_TO_APPLY_UPLOADS = "revcred.apply_upload"
-FILE_TOO_LARGE_MESSAGE = (
-    f"This file is larger than the {MAX_FILE_BYTES // 10**9} GB that an upload may have."
+FILE_TOO_LARGE_MESSAGE = format_lazy(
+    gettext_lazy("This file is larger than the {gigabytes} GB that an upload may have."),
+    gigabytes=MAX_FILE_BYTES // 10**9,
 )
-STATE_CHANGED_MESSAGE = (
-    "Nothing was done, because the upload has changed since you opened the page. This is its"
-    " current state."
+STATE_CHANGED_MESSAGE = gettext_lazy(
+    "Nothing was done, because the upload has changed since you opened the page. This is"
+    " its current state."
 )
 REJECTED_ROWS_SHOWN = 10
 REJECTED_ROWS_PER_PAGE = 100
@@ -67,27 +81,27 @@ UploadPage = Callable[[HttpRequest, Upload], HttpResponseBase]
 class UploadStateFilter(ChoiceFilter):
     """Uploads by their state."""
 
-    title, parameter_name, choices_of = "state", "state", Upload.State
+    title, parameter_name, choices_of = gettext_lazy("state"), "state", Upload.State
 
 
 class UploadKindFilter(ChoiceFilter):
     """Uploads of one kind of list."""
 
-    title, parameter_name = "kind", "kind"
+    title, parameter_name = gettext_lazy("kind"), "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind.value, kind.capitalize()) for kind in ListKind]
+        return [(kind.value, gettext(label)) for kind, label in KIND_LABELS.items()]
 
 
 class UploaderFilter(LinkedFilter):
     """Uploads of one user."""
 
-    title, parameter_name, model = "by", "by", User
+    title, parameter_name, model = gettext_lazy("by"), "by", User
 
 
 @admin.register(Upload)
 class UploadAdmin(ReadOnlyModelAdmin):
-    list_display = ("file", "kind", "state_", "did", "by", "created_at", "took_", "digest_")
+    list_display = ("file", "kind_", "state_", "did", "by", "created_at", "took_", "digest_")
     list_display_links = ("file",)
     list_select_related = ("by",)
     list_filter = (
@@ -101,19 +115,23 @@ class UploadAdmin(ReadOnlyModelAdmin):
 
     # --- The list ---
 
-    @admin.display(description="file")
+    @admin.display(description=gettext_lazy("file"))
     def file(self, upload: Upload) -> str:
         return upload.file_name
 
-    @admin.display(description="state")
+    @admin.display(description=gettext_lazy("kind"))
+    def kind_(self, upload: Upload) -> str:
+        return within_sentence(KIND_LABELS[ListKind(upload.kind)])
+
+    @admin.display(description=gettext_lazy("state"))
     def state_(self, upload: Upload) -> str:
         return upload_state_badge(upload)
 
-    @admin.display(description="rows")
+    @admin.display(description=gettext_lazy("rows"))
     def did(self, upload: Upload) -> str:
         return preview.outcome_in_short(upload)
 
-    @admin.display(description="took")
+    @admin.display(description=gettext_lazy("took"))
     def took_(self, upload: Upload) -> str | None:
         return duration(upload.took).replace(" ", "\N{NO-BREAK SPACE}") if upload.took else None
 
@@ -218,7 +236,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             raise PermissionDenied
         announced = int(request.META.get("CONTENT_LENGTH") or 0)
         if announced > MAX_FILE_BYTES:
-            return self._show_file_form(request, UploadFileForm(), FILE_TOO_LARGE_MESSAGE)
+            return self._show_file_form(request, UploadFileForm(), str(FILE_TOO_LARGE_MESSAGE))
         try:  # before Django's upload handler writes the file
             quota.check_room(by=_signed_in_user(request), more=announced)
         except quota.NoRoom as error:
@@ -244,7 +262,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
                 by=_signed_in_user(request),
             )
         except actions.FileTooLarge:
-            return self._show_file_form(request, form, FILE_TOO_LARGE_MESSAGE)
+            return self._show_file_form(request, form, str(FILE_TOO_LARGE_MESSAGE))
         except actions.NoRoom as error:
             return self._show_file_form(request, form, str(error))
         return self._redirect_to(upload)
@@ -259,7 +277,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
         return self._show(
             request,
             "file",
-            "Upload corrected rows" if like else "Upload a list",
+            gettext("Upload corrected rows") if like else gettext("Upload a list"),
             None,
             like=like,
             form=form,
@@ -365,7 +383,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
             rejected=preview.count_rejected(upload),
             reasons=preview.problem_counts(upload),
             members=preview.members_to_add(upload),
-            warnings=upload.preview.get("warnings", ()),
+            warnings=preview_warnings.shown_warnings(upload),
             new_subscriptions=upload.preview.get("new_subscriptions"),
             **preview.moves_context(upload.preview.get("moves")),
             calls_brought=upload.preview.get("calls"),
@@ -412,9 +430,11 @@ class UploadAdmin(ReadOnlyModelAdmin):
         except actions.WrongUploadState:
             messages.warning(request, STATE_CHANGED_MESSAGE)
         except actions.SomeRowsRejected:
-            messages.error(request, "Nothing was applied, because some rows are rejected.")
+            messages.error(request, gettext("Nothing was applied, because some rows are rejected."))
         except actions.NothingToApply:
-            messages.error(request, "Nothing was applied, because no row changes anything.")
+            messages.error(
+                request, gettext("Nothing was applied, because no row changes anything.")
+            )
         except actions.NotAllowed as error:
             messages.error(request, str(error))
         return HttpResponseRedirect(to or self.url_of(upload))
@@ -443,7 +463,7 @@ class UploadAdmin(ReadOnlyModelAdmin):
         return self._show(
             request,
             "undo",
-            "Undo",
+            gettext("Undo"),
             upload,
             outcome_counts=preview.outcome_counts(upload),
             lacking=rights.missing_rights_to_undo(upload, _signed_in_user(request)),
@@ -474,7 +494,9 @@ class UploadAdmin(ReadOnlyModelAdmin):
         # A row may have several problems, so rows are counted and not problems.
         rows = {problem["row"] for problem in found}
         more = max(rows) if len(rows) == REJECTED_ROWS_PER_PAGE else None
-        return self._show(request, "problems", "Rejected rows", upload, problems=found, more=more)
+        return self._show(
+            request, "problems", gettext("Rejected rows"), upload, problems=found, more=more
+        )
 
     def rejected_file(self, request: HttpRequest, upload: Upload) -> HttpResponseBase:
         """Download the rejected rows. They contain keys in clear, so only the uploader may."""
@@ -485,14 +507,15 @@ class UploadAdmin(ReadOnlyModelAdmin):
         if rejected is None:
             raise Http404
         file = TemporaryFile(dir=files.uploads_directory())  # noqa: SIM115 - closed when all of it is sent
-        actions.write_rejected_rows(upload=upload, to=file)
+        with kept_language():
+            actions.write_rejected_rows(upload=upload, to=file)
         file.seek(0)
         return _download_response(file, rejected.name, rejected.content_type)
 
 
 def upload_state_badge(upload: Upload) -> str:
     return badge(
-        str(upload.get_state_display()).lower(), UPLOAD_STATE_TONES.get(upload.state, "warn")
+        within_sentence(upload.get_state_display()), UPLOAD_STATE_TONES.get(upload.state, "warn")
     )
 
 

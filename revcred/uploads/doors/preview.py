@@ -4,27 +4,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext, gettext_noop
+
 from revcred.admin_toolkit import confirmation
 from revcred.metering_port import Consequences
 from revcred.models import Subscription, Upload
+from revcred.texts import gettext_lazy, grouped
 from revcred.uploads import columns, trial
 from revcred.uploads.columns import ListKind
+from revcred.uploads.problems import shown_message
 
 PREVIEW_LABELS = {
-    Upload.Action.CREATE: "Create",
-    Upload.Action.UPDATE: "Update",
-    Upload.Action.MOVE: "Move",
-    Upload.Action.UNCHANGED: "Unchanged",
-    Upload.Action.REJECTED: "Rejected",
+    Upload.Action.CREATE: gettext_lazy("Create"),
+    Upload.Action.UPDATE: gettext_lazy("Update"),
+    Upload.Action.MOVE: gettext_lazy("Move"),
+    Upload.Action.UNCHANGED: gettext_lazy("Unchanged"),
+    Upload.Action.REJECTED: gettext_lazy("Rejected"),
 }
 OUTCOME_WORDS = {
-    Upload.Action.CREATE: "created",
-    Upload.Action.UPDATE: "updated",
-    Upload.Action.MOVE: "moved",
-    Upload.Action.UNCHANGED: "unchanged",
-    Upload.Action.REJECTED: "rejected",
+    Upload.Action.CREATE: gettext_noop("created"),
+    Upload.Action.UPDATE: gettext_noop("updated"),
+    Upload.Action.MOVE: gettext_noop("moved"),
+    Upload.Action.UNCHANGED: gettext_noop("unchanged"),
+    Upload.Action.REJECTED: gettext_noop("rejected"),
 }
-STEP_NAMES = ("File", "Columns", "Preview", "Apply", "Done")
+STEP_NAMES = (
+    gettext_lazy("File"),
+    gettext_lazy("Columns"),
+    gettext_lazy("Preview"),
+    gettext_lazy("Apply"),
+    gettext_lazy("Done"),
+)
 COLUMNS_STEP = 1
 # States that are not here belong to the last step.
 STEP_BY_STATE = {
@@ -53,7 +63,7 @@ class PreviewCount:
 def fixed_values_with_titles(upload: Upload) -> list[tuple[str, str]]:
     """Return (column title, value) of the values that every row has."""
     by_name = columns.columns_by_name(ListKind(upload.kind))
-    return [(by_name[name].title, value) for name, value in upload.fixed_values.items()]
+    return [(gettext(by_name[name].title), value) for name, value in upload.fixed_values.items()]
 
 
 @dataclass(frozen=True)
@@ -92,14 +102,15 @@ def steps_at(current: int) -> list[UploadStep]:
 def outcome_in_short(upload: Upload) -> str:
     """Return the outcome, or what is to be applied, as one line for the list of uploads."""
     if upload.state == Upload.State.READY:
-        counts = [("to apply", rows_to_apply(upload)), *outcome_counts(upload)]
+        counts = [(gettext_noop("to apply"), rows_to_apply(upload)), *outcome_counts(upload)]
     elif upload.applied_at or upload.total is None:
         counts = outcome_counts(upload)
     else:
-        counts = [("read", upload.total)]
+        counts = [(gettext_noop("read"), upload.total)]
     # A count and its word stay on one line.
     return ", ".join(
-        f"{count:,} {word}".replace(" ", "\N{NO-BREAK SPACE}") for word, count in counts
+        f"{grouped(count)} {gettext(word)}".replace(" ", "\N{NO-BREAK SPACE}")
+        for word, count in counts
     )
 
 
@@ -118,16 +129,16 @@ def _values_by_column(
 ) -> list[tuple[str, list[tuple[Any, Any] | None]]]:
     rows = [{name: (old, new) for name, old, new in example["values"]} for example in examples]
     return [
-        (column.title, [row.get(column.name) for row in rows])
+        (gettext(column.title), [row.get(column.name) for row in rows])
         for column in columns.columns_of(ListKind(upload.kind))
         if any(column.name in row for row in rows)
     ]
 
 
 def problem_counts(upload: Upload) -> list[ProblemCount]:
-    titles = _titles_by_name(upload)
+    kind, titles = ListKind(upload.kind), _titles_by_name(upload)
     return [
-        ProblemCount(titles.get(column, column), message, count)
+        ProblemCount(titles.get(column, column), shown_message(kind, message), count)
         for column, message, count in upload.preview["reasons"]
     ]
 
@@ -203,4 +214,6 @@ def column_titles(upload: Upload, names: list[str]) -> list[str]:
 
 
 def _titles_by_name(upload: Upload) -> dict[str, str]:
-    return {column.name: column.title for column in columns.columns_of(ListKind(upload.kind))}
+    return {
+        column.name: gettext(column.title) for column in columns.columns_of(ListKind(upload.kind))
+    }

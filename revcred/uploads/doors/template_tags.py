@@ -4,8 +4,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
+from revcred.texts import grouped
 from revcred.time_zones import moment_text
+from revcred.uploads.columns import KIND_LABELS, ListKind
 
 register = template.Library()
 
@@ -14,7 +19,7 @@ register = template.Library()
 def shown_value(value: Any) -> str:
     """Return a row's value as text. True stands for a secret, which is never shown."""
     if value is True:
-        return "sealed"
+        return gettext("sealed")
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
@@ -31,6 +36,25 @@ def _moment_or_text(value: str) -> str:
     if not moment.tzinfo:
         return value
     return moment_text(moment).removesuffix(" 00:00")  # a day was meant
+
+
+@register.filter
+def kind_label(kind: str) -> str:
+    """Return what pages call a kind of list, such as `Customers`."""
+    return gettext(KIND_LABELS[ListKind(kind)])
+
+
+@register.filter
+def counted_things(counts: dict[str, int]) -> SafeString:
+    """Return what rows create besides, such as `2 customers, 1 subscription`, in bold."""
+    return format_html_join(
+        ", ", "<strong>{} {}</strong>", ((grouped(n), _noun(name, n)) for name, n in counts.items())
+    )
+
+
+def _noun(name: str, count: int) -> str:
+    """Return the name of things of a plan, such as `customers`, or of one of them."""
+    return gettext(name[:-1] if count == 1 else name)
 
 
 @register.filter

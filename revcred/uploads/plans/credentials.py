@@ -3,6 +3,8 @@
 A credential is identified by its key or, where a row has none, by its name within the customer.
 """
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
     SEALED_TABLE,
@@ -25,41 +27,59 @@ CREDENTIAL_TARGET = "revcred.credential"
 
 # By code: the column that a problem belongs to, and the problem.
 CREDENTIAL_MESSAGES = {
-    "customer:unknown": "No customer has this external key.",
-    "key:twice": "The same key is also in {other_row}.",
-    "key:of_another": "This key belongs to another customer.",
-    "key:in_use": "Another credential has this key in the same time.",
-    "key:revoked": "A revoked credential had this key. To use it again, allow keys of revoked"
-    " credentials.",
-    "name:twice": "This customer has the same name in {other_row}.",
-    "name:in_use": "This customer has another credential with this name.",
-    "aliases:twice": "One of the aliases is also a key or an alias in another row.",
-    "aliases:in_use": "One of the aliases is a key or an alias of another credential.",
-    "secret:no_key": "The credential has no key, so it cannot have a secret.",
-    "subscription:unknown": "No subscription has this external key.",
-    "subscription:comma": "No subscription has this external key. Separate several by | or ;.",
-    "plan:no_subscription": "The customer has no subscription of this plan. To create"
-    " it, choose so.",
-    "subscription:product": "Choose the product of new subscriptions.",
-    "subscription:of_another": "The subscription belongs to another customer.",
-    "key:none": "It has no key. To generate one for each such row, choose so.",
-    "state:inactive": "It is suspended, revoked or expired. To bring it in this state, choose so.",
-    "state:differs": "The credential is in another state here. Change it on its page.",
-    "plan:unknown": "No product has this external key or name.",
-    "plan:unclear": "Several products have this name, or the customer has several subscriptions of "
-    "the product. Name the subscription instead.",
-    "holders:unknown": "No subscriber has this address.",
-    "holders:login": "A new holder's address is already the login of a staff member or of another "
-    "subscriber.",
-    "holders:of_another": "A holder belongs to another customer and would become a member of this "
-    "one. To permit this, allow people of other customers.",
-    "gateway:unknown": "No gateway has this name.",
-    "gateway:several": "This key belongs to different credentials at several gateways. Name the "
-    "gateway.",
-    "gateway:other": "The key already counts at all gateways.",
-    "key_active_from:fixed": "The start of an existing key cannot be changed.",
-    "key_active_from:in_use": "The key belonged to another credential at that time.",
-    "assigned_from:before_key": "The key was not active yet at the other customer at that time.",
+    "customer:unknown": gettext_noop("No customer has this external key."),
+    "key:twice": gettext_noop("The same key is also in {other_row}."),
+    "key:of_another": gettext_noop("This key belongs to another customer."),
+    "key:in_use": gettext_noop("Another credential has this key in the same time."),
+    "key:revoked": gettext_noop(
+        "A revoked credential had this key. To use it again, allow keys of revoked credentials."
+    ),
+    "name:twice": gettext_noop("This customer has the same name in {other_row}."),
+    "name:in_use": gettext_noop("This customer has another credential with this name."),
+    "aliases:twice": gettext_noop("One of the aliases is also a key or an alias in another row."),
+    "aliases:in_use": gettext_noop(
+        "One of the aliases is a key or an alias of another credential."
+    ),
+    "secret:no_key": gettext_noop("The credential has no key, so it cannot have a secret."),
+    "subscription:unknown": gettext_noop("No subscription has this external key."),
+    "subscription:comma": gettext_noop(
+        "No subscription has this external key. Separate several by | or ;."
+    ),
+    "plan:no_subscription": gettext_noop(
+        "The customer has no subscription of this plan. To create it, choose so."
+    ),
+    "subscription:product": gettext_noop("Choose the product of new subscriptions."),
+    "subscription:of_another": gettext_noop("The subscription belongs to another customer."),
+    "key:none": gettext_noop("It has no key. To generate one for each such row, choose so."),
+    "state:inactive": gettext_noop(
+        "It is suspended, revoked or expired. To bring it in this state, choose so."
+    ),
+    "state:differs": gettext_noop(
+        "The credential is in another state here. Change it on its page."
+    ),
+    "plan:unknown": gettext_noop("No product has this external key or name."),
+    "plan:unclear": gettext_noop(
+        "Several products have this name, or the customer has several subscriptions of the"
+        " product. Name the subscription instead."
+    ),
+    "holders:unknown": gettext_noop("No subscriber has this address."),
+    "holders:login": gettext_noop(
+        "A new holder's address is already the login of a staff member or of another subscriber."
+    ),
+    "holders:of_another": gettext_noop(
+        "A holder belongs to another customer and would become a member of this one. To permit"
+        " this, allow people of other customers."
+    ),
+    "gateway:unknown": gettext_noop("No gateway has this name."),
+    "gateway:several": gettext_noop(
+        "This key belongs to different credentials at several gateways. Name the gateway."
+    ),
+    "gateway:other": gettext_noop("The key already counts at all gateways."),
+    "key_active_from:fixed": gettext_noop("The start of an existing key cannot be changed."),
+    "key_active_from:in_use": gettext_noop("The key belonged to another credential at that time."),
+    "assigned_from:before_key": gettext_noop(
+        "The key was not active yet at the other customer at that time."
+    ),
 }
 
 # The same rule as `ExternalKeyQuerySet.ever_counting`: a key that was withdrawn before it counted

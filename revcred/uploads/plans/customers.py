@@ -1,5 +1,7 @@
 """Plan for lists of customers. A customer is identified by its external key."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
@@ -82,7 +84,7 @@ CUSTOMERS_PLAN = ListPlan(
     id_sequences={"new_id": "revcred_customer_id_seq"},
     lock=lock_targets_statement(CUSTOMER_TABLE),
     write=(INSERT_CUSTOMERS, UPDATE_CUSTOMERS, record_changes_statement(CUSTOMER_TARGET)),
-    messages={"external_key:twice": "The same external key is also in {other_row}."},
+    messages={"external_key:twice": gettext_noop("The same external key is also in {other_row}.")},
 )
 
 UNDO_CUSTOMERS = UndoPlan(

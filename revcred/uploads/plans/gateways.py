@@ -1,5 +1,7 @@
 """Plan for lists of gateways. A gateway is identified by its name; no list issues a token."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.models import Gateway
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
@@ -114,7 +116,7 @@ GATEWAYS_PLAN = ListPlan(
     id_sequences={"new_id": "revcred_gateway_id_seq"},
     lock=lock_targets_statement(GATEWAY_TABLE),
     write=(INSERT_GATEWAYS, UPDATE_GATEWAYS, record_changes_statement(GATEWAY_TARGET)),
-    messages={"name:twice": "The same name is also in {other_row}."},
+    messages={"name:twice": gettext_noop("The same name is also in {other_row}.")},
 )
 
 UNDO_GATEWAYS = UndoPlan(

@@ -5,11 +5,15 @@ subscription of it. Before rows are planned, each plan that they name is replace
 key of that subscription: the one that exists, or a new one by the pattern that the admin chose.
 """
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.products import PRODUCT_OF_PLAN
 
 DEFAULT_KEY_PATTERN = "{customer}-{plan}"
 MAX_PATTERN_CHARACTERS = 100
-KEY_PATTERN_NEEDED = "The pattern needs {customer} and {plan}, such as {customer}-{plan}."
+KEY_PATTERN_NEEDED = gettext_noop(
+    "The pattern needs {customer} and {plan}, such as {customer}-{plan}."
+)
 MAX_NUMBERED_KEYS_TRIED = 100  # -2, -3 … of one external key that others have
 
 # 190 characters leave room for a number.

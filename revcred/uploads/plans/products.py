@@ -1,5 +1,7 @@
 """Products: the plan for lists of them, those that rows of other lists name, and undoing both."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
@@ -180,9 +182,10 @@ PRODUCTS_PLAN = ListPlan(
     ),
     affected_since_query=PRODUCTS_AFFECTED_SINCE,
     messages={
-        "external_key:twice": "The same external key is also in {other_row}.",
-        "sources:unknown": "No source has one of these external keys. Upload the list of sources"
-        " first.",
+        "external_key:twice": gettext_noop("The same external key is also in {other_row}."),
+        "sources:unknown": gettext_noop(
+            "No source has one of these external keys. Upload the list of sources first."
+        ),
     },
 )
 

@@ -6,6 +6,7 @@ are created before the first chunk, since several rows may be about one of them.
 
 from django.core.exceptions import ValidationError
 from django.db.backends.utils import CursorWrapper
+from django.utils.translation import gettext_noop
 
 from revcred.models import AuditVerb, PathRule
 from revcred.uploads.plans.dependents import depended_on_query
@@ -212,12 +213,16 @@ SOURCES_PLAN = ListPlan(
     affected_since_query=SOURCES_AFFECTED_SINCE,
     also_created_queries={"sources": SOURCES_ALSO_CREATED},
     messages={
-        "external_key:twice": "The same source without a path is also in {other_row}.",
-        "path:twice": "The same path is also in {other_row}.",
-        "path:missing": "It says how to compare a path, and has no path.",
-        "path:of_another": "This path is another source's already.",
+        "external_key:twice": gettext_noop(
+            "The same source without a path is also in {other_row}."
+        ),
+        "path:twice": gettext_noop("The same path is also in {other_row}."),
+        "path:missing": gettext_noop("It says how to compare a path, and has no path."),
+        "path:of_another": gettext_noop("This path is another source's already."),
         "name:differs": "Several rows of this source have different names.",
-        "name:another": "The source is called otherwise here. A row without a path renames it.",
+        "name:another": gettext_noop(
+            "The source is called otherwise here. A row without a path renames it."
+        ),
     },
 )
 

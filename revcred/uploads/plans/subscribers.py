@@ -4,6 +4,8 @@ A subscriber is identified by the e-mail address. A list makes people members of
 never ends a membership.
 """
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
@@ -233,14 +235,16 @@ SUBSCRIBERS_PLAN = ListPlan(
         """
     },
     messages={
-        "email:of_staff": "A staff member signs in with this address.",
-        "email:of_another": "Another subscriber signs in with this address.",
-        "email:twice": "The same address is also in {other_row}.",
-        "external_key:twice": "The same external key is also in {other_row}.",
-        "external_key:in_use": "Another subscriber has this external key.",
-        "customer:unknown": "No customer has this external key.",
-        "customer:of_another": "This person belongs to another customer and would become a member "
-        "of this one, too. To permit this, allow people of other customers.",
+        "email:of_staff": gettext_noop("A staff member signs in with this address."),
+        "email:of_another": gettext_noop("Another subscriber signs in with this address."),
+        "email:twice": gettext_noop("The same address is also in {other_row}."),
+        "external_key:twice": gettext_noop("The same external key is also in {other_row}."),
+        "external_key:in_use": gettext_noop("Another subscriber has this external key."),
+        "customer:unknown": gettext_noop("No customer has this external key."),
+        "customer:of_another": gettext_noop(
+            "This person belongs to another customer and would become a member of this one, too."
+            " To permit this, allow people of other customers."
+        ),
     },
 )
 

@@ -1,5 +1,7 @@
 """Plan for lists of subscriptions. A subscription is identified by its external key."""
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.plans.dependents import depended_on_query
 from revcred.uploads.plans.plan import (
     CHUNK_TABLE,
@@ -187,12 +189,14 @@ SUBSCRIPTIONS_PLAN = ListPlan(
         """
     },
     messages={
-        "external_key:twice": "The same external key is also in {other_row}.",
-        "external_key:in_use": "Another subscription has this external key in that time.",
-        "customer:unknown": "No customer has this external key.",
-        "customer:another": "This subscription belongs to another customer.",
-        "product:unknown": "No product has this external key.",
-        "active_until:too_early": "The end has to be after the start.",
+        "external_key:twice": gettext_noop("The same external key is also in {other_row}."),
+        "external_key:in_use": gettext_noop(
+            "Another subscription has this external key in that time."
+        ),
+        "customer:unknown": gettext_noop("No customer has this external key."),
+        "customer:another": gettext_noop("This subscription belongs to another customer."),
+        "product:unknown": gettext_noop("No product has this external key."),
+        "active_until:too_early": gettext_noop("The end has to be after the start."),
     },
 )
 

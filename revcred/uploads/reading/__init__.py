@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from django.utils.translation import gettext_noop
 
 from revcred.uploads.reading.delimited import DELIMITER_TITLES, open_delimited
 from revcred.uploads.reading.encodings import KNOWN_ENCODINGS, encoding_in
@@ -46,13 +47,17 @@ __all__ = [
 DETECTION_BYTES = 1 << 20  # from the start of a file, by which its format is recognised
 # First bytes of files that people try to upload, with advice in place of "no column was found".
 UNREADABLE_SIGNATURES = {
-    b"\xd0\xcf\x11\xe0": "This is an old or a protected Excel file. Save it as .xlsx or as CSV.",
-    b"\x1f\x8b": "This is compressed. Unpack it first.",
-    b"%PDF": "This is a PDF. Only tables of text are read.",
+    b"\xd0\xcf\x11\xe0": gettext_noop(
+        "This is an old or a protected Excel file. Save it as .xlsx or as CSV."
+    ),
+    b"\x1f\x8b": gettext_noop("This is compressed. Unpack it first."),
+    b"%PDF": gettext_noop("This is a PDF. Only tables of text are read."),
 }
 UNREADABLE_STARTS = {
-    rb"<": "This is HTML or XML. Save its table as CSV or Excel.",
-    rb"\[\[?[A-Za-z_][\w.-]*\]\]?[ \t]*\r?\n": "This is a file of settings. Write a table or JSON.",
+    rb"<": gettext_noop("This is HTML or XML. Save its table as CSV or Excel."),
+    rb"\[\[?[A-Za-z_][\w.-]*\]\]?[ \t]*\r?\n": gettext_noop(
+        "This is a file of settings. Write a table or JSON."
+    ),
     rb"(?i)(?:--[^\n]*\n\s*)*(?:insert\s+into|create\s+table)\s": "This is SQL. Export the rows of"
     " the table as CSV.",
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.formulas import remove_guard
 from revcred.uploads.reading.encodings import ENCODING_TITLES, encoding_of
 from revcred.uploads.reading.headers import find_header, read_header
@@ -35,7 +37,9 @@ DELIMITER_TITLES = {
 # Excel writes this line, and obeys it, where the locale's separator is another one.
 SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|^~])"?\r?\n', re.IGNORECASE)
 BYTE_ORDER_MARK = "\ufeff"  # no part of the text
-ENCODING_ADVICE = "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
+ENCODING_ADVICE = gettext_noop(
+    "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
+)
 SINGLE_QUOTED_START = re.compile(r"\s*'[^'\n]*'\s*[,;\t|^~]\s*'")
 GUESS_LINES = 20  # by which the separator is guessed: the first ones may be titles
 HEADER_SAMPLE_CHARACTERS = 1 << 16  # the header has to end in these
@@ -77,7 +81,11 @@ def open_delimited(
         lines = csv.reader(copier.recorded(file), **options)
         records = _numbered_records(lines, copier, before=1 if told else 0)
         header, above = read_header(
-            records, header_row, copier, empty="The file is empty.", clean=remove_guard
+            records,
+            header_row,
+            copier,
+            empty=gettext_noop("The file is empty."),
+            clean=remove_guard,
         )
         yield ListReader(
             file_format=f"CSV, {DELIMITER_TITLES[delimiter]}, {ENCODING_TITLES[encoding]}",
@@ -105,7 +113,7 @@ def _guess_delimiter(sample: str) -> str:
     """Return the delimiter that splits the lines into most cells; of several, the first."""
     lines = [line for line in sample.splitlines() if line.strip()]
     if not lines:
-        raise UnreadableFile("The file is empty.")
+        raise UnreadableFile(gettext_noop("The file is empty."))
     return max(DELIMITER_TITLES, key=lambda each: _usual_cells(lines[:GUESS_LINES], each))
 
 
@@ -165,13 +173,13 @@ def _row_error_of(error: csv.Error, number: int, *, lines: int) -> RowError:
     too_long = "field limit" in str(error)
     # A quote that never closes takes all lines that follow into one cell, until the limit.
     if "unexpected end" in str(error) or (too_long and lines):
-        raise UnreadableFile("A quote opens here and never closes.", row=number)
+        raise UnreadableFile(gettext_noop("A quote opens here and never closes."), row=number)
     if too_long:
         most = csv.field_size_limit()
         return RowError(
             "", f"A cell has over {most:,} characters; at most {MAX_CELL_CHARACTERS:,} are allowed."
         )
-    return RowError("", "A quote stands in the middle of a cell.")
+    return RowError("", gettext_noop("A quote stands in the middle of a cell."))
 
 
 def _without_formula_guards(rows: Iterator[NumberedRow]) -> Iterator[NumberedRow]:

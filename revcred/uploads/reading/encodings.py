@@ -4,6 +4,8 @@ import codecs
 import re
 from pathlib import Path
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.list_reader import UnreadableFile
 
 KNOWN_ENCODINGS = {"utf-8": "UTF-8", "windows-1252": "Windows-1252", "utf-16": "UTF-16"}
@@ -85,5 +87,5 @@ def _verify_encoding(path: Path, encoding: str, *, by_line: bool, advice: str) -
                 and "\n" not in text
                 and "\r" not in text
             ):
-                raise UnreadableFile("This line is too long.", row=lines + 1)
+                raise UnreadableFile(gettext_noop("This line is too long."), row=lines + 1)
             lines += text.count("\n")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate, islice
 from typing import Protocol
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.list_reader import (
     MAX_COLUMNS,
     UNFIT_CHARACTERS,
@@ -75,7 +77,7 @@ def read_header(
             return column_names_in([*map(clean, row)], row=number), above
         above += not is_blank
         copier.pass_title()
-    raise UnreadableFile(empty if not above else "There is no row of columns.")
+    raise UnreadableFile(empty if not above else gettext_noop("There is no row of columns."))
 
 
 def _filled(row: RowCells | RowError) -> int:
@@ -111,7 +113,7 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
             f"There are {len(names):,} columns; at most {MAX_COLUMNS} are allowed.", row=row
         )
     if 2 * names.count("") >= len(names) > 0:
-        raise UnreadableFile("Most of the columns have no name.", row=row)
+        raise UnreadableFile(gettext_noop("Most of the columns have no name."), row=row)
     for position, name in enumerate(names, start=1):
         if len(name) > MAX_COLUMN_NAME:
             raise UnreadableFile(f"The name of column {position} is too long.", row=row)
@@ -120,7 +122,7 @@ def column_names_in(cells: list[str], *, row: int | None) -> list[str]:
     # A file without a header would lose its first row, and nobody would notice.
     if any(LOOKS_LIKE_DATA.fullmatch(each) for each in names):
         raise UnreadableFile(
-            "This looks like data. The first row has to name the columns.", row=row
+            gettext_noop("This looks like data. The first row has to name the columns."), row=row
         )
     # A column of errors, which comes with rejected rows, moves no other column's number.
     positions = accumulate(int(not is_error_column(name)) for name in names)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
+from django.utils.translation import gettext_noop
 
 from revcred.uploads.reading.encodings import encoding_of
 from revcred.uploads.reading.foreign import EXPORT_FORMATS, kong
@@ -120,7 +121,7 @@ def _decode_row(names: list[str], item: str) -> dict[str, Any] | RowError:
     try:
         cells = RAW_LIST_DECODER.decode(item)
     except (msgspec.DecodeError, RecursionError):
-        return RowError("", "This is not a list, as the first one is.")
+        return RowError("", gettext_noop("This is not a list, as the first one is."))
     if len(cells) != len(names):
         return RowError("", f"It has {len(cells):,} cells, the header {len(names):,}.")
     return dict(zip(names, cells, strict=True))
@@ -148,7 +149,7 @@ class _JsonScanner:
                     return self._text[self._at]
                 self._at += 1
             if not self._more():
-                raise UnreadableFile("The list is not closed at the end of the file.")
+                raise UnreadableFile(gettext_noop("The list is not closed at the end of the file."))
 
     def is_at_end(self) -> bool:
         """Return whether nothing but blanks follows."""
@@ -165,7 +166,7 @@ class _JsonScanner:
     def item(self, number: int) -> str:
         """Return the text of the object or list that begins here. Raises UnreadableFile."""
         if self.peek() not in {"{", "["}:
-            raise UnreadableFile("This is not an object.", row=number)
+            raise UnreadableFile(gettext_noop("This is not an object."), row=number)
         while True:
             try:
                 _, end = STANDARD_DECODER.raw_decode(self._text, self._at)
@@ -174,7 +175,9 @@ class _JsonScanner:
                 if len(self._text) - self._at > MAX_ITEM_CHARACTERS or not self._more():
                     raise UnreadableFile(f"This is not JSON: {error.msg}.", row=number) from None
             except RecursionError:
-                raise UnreadableFile("This is nested too deeply.", row=number) from None
+                raise UnreadableFile(
+                    gettext_noop("This is nested too deeply."), row=number
+                ) from None
             else:
                 item, self._at = self._text[self._at : end], end
                 return item
@@ -200,7 +203,9 @@ def _read_items(window: _JsonScanner) -> Iterator[str]:
                 yield item
                 number += 1
         else:
-            raise UnreadableFile("Something stands behind it that is no JSON.", row=number - 1)
+            raise UnreadableFile(
+                gettext_noop("Something stands behind it that is no JSON."), row=number - 1
+            )
 
 
 def _read_list(window: _JsonScanner, number: int) -> Iterator[str]:
@@ -216,7 +221,7 @@ def _read_list(window: _JsonScanner, number: int) -> Iterator[str]:
         if following == "]":
             return
         if following != ",":
-            raise UnreadableFile("A comma is missing behind it.", row=number)
+            raise UnreadableFile(gettext_noop("A comma is missing behind it."), row=number)
         number += 1
 
 
@@ -324,5 +329,5 @@ def _decode_document(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UnreadableFile(f"This is not JSON: {error.msg}.", row=error.lineno) from None
     except RecursionError:
-        raise UnreadableFile("This is nested too deeply.") from None
+        raise UnreadableFile(gettext_noop("This is nested too deeply.")) from None
     raise UnreadableFile(document.message)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
+from django.utils.translation import gettext_noop
 
 from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.foreign import EXPORT_FORMATS, ExportFormat
@@ -45,9 +46,9 @@ def decode_record(text: bytes | str) -> dict[str, Any] | RowError:
     try:
         return RAW_RECORD_DECODER.decode(text)
     except msgspec.ValidationError:
-        return RowError("", "This is not an object.")
+        return RowError("", gettext_noop("This is not an object."))
     except (msgspec.DecodeError, RecursionError):
-        return RowError("", "This is not JSON.")
+        return RowError("", gettext_noop("This is not JSON."))
 
 
 def read_records(
@@ -138,7 +139,7 @@ def _translate_records(
             for row in foreign.rows(full):
                 # revcred would generate a key for it, which its callers would not send.
                 keyless = not isinstance(row, RowError) and not row[key]
-                yield RowError("key", "It has no key.") if keyless else row
+                yield RowError("key", gettext_noop("It has no key.")) if keyless else row
 
 
 def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
@@ -155,9 +156,13 @@ def _field_names(records: Iterable[NumberedRecord]) -> list[str]:
                 f"There are more than {MAX_COLUMNS} fields up to here.", row=number
             )
     if not fields:
-        raise UnreadableFile("No object can be read." if some_unreadable else "The file is empty.")
+        raise UnreadableFile(
+            gettext_noop("No object can be read.")
+            if some_unreadable
+            else gettext_noop("The file is empty.")
+        )
     if not all(field.strip() for field in fields):
-        raise UnreadableFile("There is a field without a name.")
+        raise UnreadableFile(gettext_noop("There is a field without a name."))
     return list(fields)
 
 
@@ -173,7 +178,7 @@ def _row_of_record(fields: list[str], record: dict[str, Any]) -> RowCells | RowE
         try:
             cells.append(value if isinstance(value, str) else _cell_text(value))
         except (msgspec.DecodeError, RecursionError):
-            return RowError(field.strip(), "This is not JSON.")
+            return RowError(field.strip(), gettext_noop("This is not JSON."))
         except SeparatorInValue:
             return RowError(
                 field.strip(), f"One of several values may not contain {VALUE_SEPARATOR}."

@@ -9,6 +9,8 @@ from io import TextIOWrapper
 from itertools import chain, pairwise
 from pathlib import Path
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.encodings import ENCODING_TITLES, encoding_of
 from revcred.uploads.reading.headers import column_names_in
 from revcred.uploads.reading.list_reader import (
@@ -81,7 +83,7 @@ def _read_header(
         before += header
         above += bool(header.strip()) and not _is_rule(header)
         number, header = next_number, line
-    raise UnreadableFile("There is no row of columns.")
+    raise UnreadableFile(gettext_noop("There is no row of columns."))
 
 
 def _rows(

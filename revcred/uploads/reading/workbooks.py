@@ -11,6 +11,7 @@ from signal import SIGXCPU
 from typing import IO, Any
 
 import msgspec
+from django.utils.translation import gettext_noop
 
 from revcred.uploads.reading import workbook_process
 from revcred.uploads.reading.headers import MAX_ROWS_ABOVE_HEADER, find_header, read_header
@@ -105,9 +106,9 @@ def _messages_of(process: subprocess.Popen[bytes]) -> Iterator[Any]:
         yield decoded
     code = process.wait()
     if code == -SIGXCPU:
-        raise UnreadableFile("The workbook takes too long to read. Save it as CSV.")
+        raise UnreadableFile(gettext_noop("The workbook takes too long to read. Save it as CSV."))
     # Killed by a signal: the allocator aborts where the limit is reached.
     if code < 0:
         raise UnreadableFile(workbook_process.NEEDS_TOO_MUCH_MEMORY)
     if code:
-        raise UnreadableFile("The workbook cannot be read. Save it as CSV.")
+        raise UnreadableFile(gettext_noop("The workbook cannot be read. Save it as CSV."))

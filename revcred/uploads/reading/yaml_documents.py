@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 import yaml
+from django.utils.translation import gettext_noop
 
 from revcred.uploads.reading.encodings import encoding_of
 from revcred.uploads.reading.foreign import EXPORT_FORMATS, kong
@@ -35,7 +36,9 @@ MAX_DOCUMENT_NODES = 2_000_000  # of a file that is read whole
 CHARACTERS_PER_NODE = 25
 CONSUMERS_LOOKED_AT = 20  # by which a gateway's dump is recognised
 
-NO_RECORDS = "There is no record in here. Write a list of records, each with its fields."
+NO_RECORDS = gettext_noop(
+    "There is no record in here. Write a list of records, each with its fields."
+)
 YAML_NULLS = {"", "~", "null", "Null", "NULL"}
 YAML_BOOLEANS = {"true": True, "false": False}
 TOP_LEVEL_NAME = re.compile(rb"""^["']?(\w+)["']?[ \t]*:""")
@@ -86,7 +89,10 @@ def _passed_to(copier: YamlCopier, consumers: Iterator[NumberedRecord]) -> Itera
     for number, consumer in consumers:
         copier.pass_record(consumer)
         is_object = isinstance(consumer, dict)
-        yield number, consumer if is_object else RowError("", "This is not an object.")
+        yield (
+            number,
+            consumer if is_object else RowError("", gettext_noop("This is not an object.")),
+        )
 
 
 def _records_of_documents(
@@ -131,7 +137,9 @@ class _EventReader:
             message = f"This is not YAML: {error.problem}."
             raise UnreadableFile(message, row=_line_number(error.problem_mark)) from None
         except yaml.YAMLError:
-            raise UnreadableFile("This is not YAML: it contains bytes that are not text.") from None
+            raise UnreadableFile(
+                gettext_noop("This is not YAML: it contains bytes that are not text.")
+            ) from None
         return event
 
     def _value(self, event: yaml.Event, depth: int = 0) -> Any:
@@ -155,7 +163,9 @@ class _EventReader:
         self._nodes += nodes
         # A record is held in memory as a whole.
         if self._nodes > self._most_nodes or depth > MAX_YAML_DEPTH:
-            raise UnreadableFile("There is too much in here.", row=_line_number(event.start_mark))
+            raise UnreadableFile(
+                gettext_noop("There is too much in here."), row=_line_number(event.start_mark)
+            )
 
     def _value_itself(self, event: yaml.Event, depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):

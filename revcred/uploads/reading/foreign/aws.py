@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.columns import VALUE_SEPARATOR
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
@@ -62,7 +64,9 @@ def _is_key(item: Any) -> bool:
 
 def _rows_of_key(item: dict[str, Any]) -> Iterator[RowCells | RowError]:
     if not item.get("value"):
-        yield RowError("key", "The key is not in the export. Export again with --include-values.")
+        yield RowError(
+            "key", gettext_noop("The key is not in the export. Export again with --include-values.")
+        )
         return
     yield [
         text_value(item.get("name")) or text_value(item.get("id")),

@@ -6,6 +6,8 @@ https://learn.microsoft.com/rest/api/apimanagement/subscription (list, and listS
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
     first_text,
@@ -33,7 +35,9 @@ def _rows_of_subscription(item: dict[str, Any]) -> Iterator[RowCells | RowError]
     about = _about(item)
     name = first_text(about.get("displayName"), item.get("name"), item.get("id"))
     if not about.get("primaryKey"):
-        yield RowError("key", "The keys are not in the export. Add them with listSecrets.")
+        yield RowError(
+            "key", gettext_noop("The keys are not in the export. Add them with listSecrets.")
+        )
         return
     yield [
         first_text(_last_part(about.get("ownerId")), item.get("name")),

@@ -7,6 +7,8 @@ user name does. https://developer.konghq.com/deck/
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
     first_text,
@@ -42,7 +44,9 @@ def _is_consumer(consumer: Any) -> bool:
 
 def _rows_of_consumer(consumer: dict[str, Any]) -> Iterator[RowCells | RowError]:
     if UNKNOWN_CONSUMER in consumer:
-        yield RowError("customer", "The consumer of this credential is not in the file.")
+        yield RowError(
+            "customer", gettext_noop("The consumer of this credential is not in the file.")
+        )
         return
     name = first_text(consumer.get("username"), consumer.get("custom_id"))
     customer = first_text(consumer.get("custom_id"), consumer.get("username"))

@@ -6,6 +6,8 @@ https://www.krakend.io/docs/enterprise/authentication/api-keys/
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
     first_text,
@@ -41,7 +43,7 @@ def _rows_of_configuration(item: dict[str, Any]) -> Iterator[RowCells | RowError
     for each in objects_in(block["keys"]):
         key = text_value(each.get("key"))
         if is_hashed:
-            yield RowError("key", "Only a hash of the key is in the export.")
+            yield RowError("key", gettext_noop("Only a hash of the key is in the export."))
             continue
         yield [
             first_text(

@@ -6,6 +6,8 @@ https://tyk.io/docs/tyk-gateway-api/
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
     first_text,
@@ -38,7 +40,7 @@ def _rows_of_key(item: dict[str, Any]) -> Iterator[RowCells | RowError]:
     about = object_value(session.get("meta_data"))
     key = first_text(item.get("key_id"), item.get("key"))
     if not key:
-        yield RowError("key", "Only a hash of the key is in the export.")
+        yield RowError("key", gettext_noop("Only a hash of the key is in the export."))
         return
     policies = [*list_value(session.get("apply_policies")), session.get("apply_policy_id")]
     yield [

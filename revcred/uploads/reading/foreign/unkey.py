@@ -6,6 +6,8 @@ https://www.unkey.com/docs/api-reference (apis.listKeys with decrypt)
 from collections.abc import Iterator
 from typing import Any
 
+from django.utils.translation import gettext_noop
+
 from revcred.uploads.reading.foreign.export_format import (
     ExportFormat,
     first_text,
@@ -29,7 +31,10 @@ def _is_key(item: Any) -> bool:
 
 def _rows_of_key(item: dict[str, Any]) -> Iterator[RowCells | RowError]:
     if not item.get("plaintext"):
-        yield RowError("key", "Only the start of the key is here. List the keys with decrypt=true.")
+        yield RowError(
+            "key",
+            gettext_noop("Only the start of the key is here. List the keys with decrypt=true."),
+        )
         return
     identity = object_value(item.get("identity"))
     number = first_text(item.get("keyId"), item.get("id"))

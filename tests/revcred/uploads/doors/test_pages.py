@@ -542,7 +542,7 @@ def test_a_file_that_is_too_large_is_rejected_before_it_is_read(admin_client, mo
 
     page = admin_client.post(reverse("admin:revcred_upload_add"), {"file": file})
 
-    assert pages.FILE_TOO_LARGE_MESSAGE in text_of(page).replace("&#x27;", "'")
+    assert str(pages.FILE_TOO_LARGE_MESSAGE) in text_of(page).replace("&#x27;", "'")
     assert not Upload.objects.exists()
 
 
