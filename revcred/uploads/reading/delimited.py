@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -41,6 +41,8 @@ ENCODING_ADVICE = gettext_noop(
     "A file from Excel is often in Windows-1252: choose it, or save as UTF-8."
 )
 SINGLE_QUOTED_START = re.compile(r"\s*'[^'\n]*'\s*[,;\t|^~]\s*'")
+# A line that something took for one cell, and quoted: "acme,Checkout,""key""".
+QUOTED_LINE = re.compile(r'"((?:[^"\r\n]|"")*)"(\r\n|\n|\r)?')
 GUESS_LINES = 20  # by which the separator is guessed: the first ones may be titles
 HEADER_SAMPLE_CHARACTERS = 1 << 16  # the header has to end in these
 
@@ -61,6 +63,9 @@ def open_delimited(
     with path.open("rb") as read, TextIOWrapper(read, encoding, newline="") as file:
         sample = file.read(HEADER_SAMPLE_CHARACTERS).removeprefix(BYTE_ORDER_MARK)
         told = SEPARATOR_LINE.match(sample)
+        are_quoted = _are_lines_quoted(sample[told.end() :] if told else sample)
+        if are_quoted:
+            sample = "".join(_without_quotes(sample.splitlines(keepends=True)))
         # A choice beats the file's own line, which beats a guess.
         delimiter = delimiter or (told[1] if told else _guess_delimiter(sample))
         file.seek(0)
@@ -78,7 +83,8 @@ def open_delimited(
         }
         header_row = header_row or _guess_header_row(sample, options, told=bool(told))
         copier = DelimitedCopier(encoding=encoding, delimiter=delimiter, before=before)
-        lines = csv.reader(copier.recorded(file), **options)
+        text = _without_quotes(file) if are_quoted else file
+        lines = csv.reader(copier.recorded(text), **options)
         records = _numbered_records(lines, copier, before=1 if told else 0)
         header, above = read_header(
             records,
@@ -95,6 +101,28 @@ def open_delimited(
             copier=copier,
             left_out=Counter({ROWS_ABOVE_HEADER: above} if above else {}),
         )
+
+
+def _are_lines_quoted(sample: str) -> bool:
+    """Return True if each line is one cell in quotes that holds as many cells as all others."""
+    lines = [line for line in sample.splitlines(keepends=True) if line.strip()]
+    if len(sample) >= HEADER_SAMPLE_CHARACTERS:
+        del lines[-1]  # it may be cut off
+    first = lines[:GUESS_LINES]
+    # One line alone may as well be a name with a comma in it.
+    if not first[1:] or not all(QUOTED_LINE.fullmatch(line) for line in first):
+        return False
+    text = [*_without_quotes(first)]
+    delimiter = _guess_delimiter("".join(text))
+    numbers = {len(cells) for cells in csv.reader(text, delimiter=delimiter)}
+    return len(numbers) == 1 and numbers.pop() > 1
+
+
+def _without_quotes(lines: Iterable[str]) -> Iterator[str]:
+    """Take off the quotes around whole lines, so that their cells can be read."""
+    for line in lines:
+        quoted = QUOTED_LINE.fullmatch(line)
+        yield quoted[1].replace('""', '"') + (quoted[2] or "") if quoted else line
 
 
 def _has_spaces_before_quotes(sample: str, delimiter: str) -> bool:

@@ -153,6 +153,11 @@ SHAPES = {
         b"+---+---+\n| customer | name |\n+---+---+\n| acme | A |\n| nobody | B |\n+---+---+\n",
         b"+---+---+\n| error | customer | name |\n+---+---+---+\n| Row 5: %s | nobody | B |\n",
     ),
+    "lines in quotes, which go": (
+        "list.csv",
+        b'"customer;name"\r\n"acme;A"\r\n"nobody;B"\r\n',
+        b'error;customer;name\r\n"Row 3: %s";nobody;B\r\n',
+    ),
     "Windows-1252 between carets": (
         "list.csv",
         "customer^name\nacme^A\nnobody^Bäh\n".encode("windows-1252"),

@@ -40,6 +40,27 @@ def test_a_first_line_for_excel_says_what_separates(opened, mark, end):
         assert list(read.rows) == [(3, ["A", "B"])]
 
 
+def test_quotes_around_whole_lines_are_taken_off(opened):
+    content = '"name;key;note"\r\n"Checkout;k-1;""a; b"""\r\n"Backend;k-2;"\r\n'
+    with opened(content) as read:
+        assert read.file_format == "CSV, semicolon, UTF-8"
+        assert read.header == ["name", "key", "note"]
+        assert list(read.rows) == [(2, ["Checkout", "k-1", "a; b"]), (3, ["Backend", "k-2", ""])]
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        ('"place, country"\n"Bern"\n', ["place, country"]),
+        ('"place, country"\n', ["place, country"]),
+        ('"a","b"\n"c","d"\n', ["a", "b"]),
+    ],
+)
+def test_quotes_around_cells_stay(opened, content, header):
+    with opened(content) as read:
+        assert read.header == header
+
+
 def test_what_separates_may_be_chosen(opened):
     with opened("name,first;key\nA,a;B\n", delimiter=";") as read:
         assert read.header == ["name,first", "key"]
