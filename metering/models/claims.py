@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from revcred.models import Credential, Product, Subscription, Upload
 
@@ -51,7 +52,7 @@ class Claim(models.Model):
     objects = ClaimQuerySet.as_manager()
 
     class Meta:
-        verbose_name = verbose_name_plural = "re-attribution"
+        verbose_name = verbose_name_plural = gettext_lazy("re-attribution")
         ordering = ("-pk",)
         indexes = (
             models.Index(fields=["id"], condition=Q(finished_at=None), name="claim_unfinished"),

@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy
 
 from metering.models.functions import TimeOrderedId
 from revcred.models import Gateway
@@ -26,7 +27,10 @@ class Delivery(models.Model):
     last_error = models.CharField(max_length=200, db_default="")
 
     class Meta:
-        verbose_name, verbose_name_plural = "waiting batch", "waiting batches"
+        verbose_name, verbose_name_plural = (
+            gettext_lazy("waiting batch"),
+            gettext_lazy("waiting batches"),
+        )
         ordering = ("next_try_at",)
         # The only index besides the primary key: every delivery is inserted and deleted once.
         indexes = (models.Index(fields=["next_try_at"], name="delivery_by_next_try"),)

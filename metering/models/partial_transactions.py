@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy
 
 from metering.models.transactions import unconstrained_reference
 from revcred.models import Gateway
@@ -37,7 +38,7 @@ class PartialTransaction(models.Model):
 
     class Meta:
         default_permissions = ()
-        verbose_name_plural = "partial transactions"
+        verbose_name_plural = gettext_lazy("partial transactions")
         indexes = (
             models.Index(fields=["next_look_at"], name="partial_by_next_look"),
             models.Index(

@@ -19,7 +19,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from metering.models.functions import first_id_at
 from revcred.models import (
@@ -251,7 +251,7 @@ class Quarantined(MeteredCall):
     objects = QuarantinedQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "quarantine"
+        verbose_name_plural = gettext_lazy("quarantine")
         ordering = ("-occurred_at",)
         indexes = (
             models.Index(fields=["fingerprint"], name="quarantined_by_fingerprint"),

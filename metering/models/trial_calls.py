@@ -1,6 +1,7 @@
 from uuid import uuid4
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from metering.models.gateways import GatewayToken
 from revcred.models import Gateway
@@ -23,7 +24,7 @@ class TrialCall(models.Model):
     rejection = models.JSONField(null=True)
 
     class Meta:
-        verbose_name = "test call"
+        verbose_name = gettext_lazy("test call")
         ordering = ("-received_at", "-pk")
         indexes = (
             models.Index(fields=["gateway", "received_at"], name="trial_call_by_gateway"),

@@ -4,6 +4,7 @@ from typing import Literal
 
 from django.db import models
 from django.db.models import F, Func, Q, Value
+from django.utils.translation import gettext_lazy
 
 from revcred.models import Credential, Customer, Gateway, Product, Subscription
 
@@ -66,7 +67,7 @@ class Usage(models.Model):
     quantity = models.DecimalField(max_digits=38, decimal_places=9)
 
     class Meta:
-        verbose_name_plural = "usage"
+        verbose_name_plural = gettext_lazy("usage")
         ordering = ("-hour",)
         constraints = (
             models.UniqueConstraint(
@@ -224,7 +225,7 @@ class IntakeStats(models.Model):
     lag = models.FloatField("seconds from received to attributed, summed", default=0)
 
     class Meta:
-        verbose_name = verbose_name_plural = "traffic by gateway and hour"
+        verbose_name = verbose_name_plural = gettext_lazy("traffic by gateway and hour")
         ordering = ("-hour",)
         constraints = (models.UniqueConstraint("hour", "gateway", name="intakestats_once_an_hour"),)
 

@@ -58,8 +58,10 @@ class ReadingFields(forms.Form):
 
 class UploadFileForm(ReadingFields):
     file = forms.FileField(
-        help_text="CSV, XLSX, JSON, JSON Lines, YAML or a Markdown table, or an export of another"
-        " system; at most 1 GB."
+        help_text=gettext_lazy(
+            "CSV, XLSX, JSON, JSON Lines, YAML or a Markdown table, or an export of another system;"
+            " at most 1 GB."
+        )
     )
 
     field_order = ("file", "encoding", "delimiter", "header_row")
