@@ -93,7 +93,12 @@ def store(form=str):
         last_seen_at=timezone.now(),
     )
     Rejection.objects.create(
-        gateway=gateway, door="/v1", transaction_id=said["known"], code="c", message="m"
+        gateway=gateway,
+        door="/v1",
+        transaction_id=said["known"],
+        code="c",
+        message="m",
+        item=json.dumps({"id": 1, "said": list(said.values())}),
     )
     event = AuditEvent(
         at=timezone.now(),
