@@ -197,10 +197,10 @@ class ListPagesMixin(ModelAdmin):
         # What is exported is the same whoever does it.
         with kept_language():
             header = [self._column_label(name) for name in columns]
+            list_name = str(self.opts.verbose_name_plural)
         texts = self._rows_as_text(rows, ids, columns)
         try:
-            with kept_language():
-                return self._file(ListFormat(form), header, texts)
+            return self._file(ListFormat(form), list_name, header, texts)
         except TooLongForSheet:
             messages.error(
                 request, gettext("A text is too long for a cell of Excel. Export CSV instead.")
@@ -226,10 +226,8 @@ class ListPagesMixin(ModelAdmin):
             AuditEvent.objects.record(AuditVerb.EXPORTED, target=user, by=user, details=details)
 
     def _file(
-        self, form: ListFormat, header: list[str], rows: Iterator[list[str]]
+        self, form: ListFormat, list_name: str, header: list[str], rows: Iterator[list[str]]
     ) -> HttpResponseBase:
-        with kept_language():
-            list_name = str(self.opts.verbose_name_plural)
         name = f"{list_name}-{timezone.now():%Y-%m-%d-%H%M}.{form}"
         name = name.replace(" ", "-")
         if form is ListFormat.CSV:
@@ -257,9 +255,14 @@ class ListPagesMixin(ModelAdmin):
         for first in range(0, len(ids), ROWS_PER_QUERY):
             part = ids[first : first + ROWS_PER_QUERY]
             found = {row.pk: row for row in rows.order_by().filter(pk__in=part)}
-            for number in part:
-                if row := found.get(number):
-                    yield [self._cell(row, name) for name in columns]
+            # Rows are asked for while they are sent, when the page's language is no longer set.
+            with kept_language():
+                texts = [
+                    [self._cell(found[number], name) for name in columns]
+                    for number in part
+                    if number in found
+                ]
+            yield from texts
 
     def _cell(self, row: Any, column: str) -> str:
         try:

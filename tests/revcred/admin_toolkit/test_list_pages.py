@@ -6,6 +6,7 @@ from io import BytesIO, StringIO
 import pytest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import override
 from python_calamine import CalamineWorkbook
 
 from revcred.admin_toolkit import list_pages
@@ -13,6 +14,7 @@ from revcred.admin_toolkit.list_pages import cell_text
 from revcred.models import AuditEvent, SavedView
 from tests.every_list import one_more
 from tests.factories import a_credential, a_customer, a_subscription, a_user
+from tests.german_texts import IN_GERMAN
 from tests.revcred.admin.test_pages import LISTS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,6 +102,18 @@ def test_a_sheet_of_excel_has_the_same_cells(admin_client):
     sheet = CalamineWorkbook.from_filelike(BytesIO(content)).get_sheet_by_index(0)
     assert sheet.to_python() == [["Name", "Customer"], ["Maps", "=Acme"]]
     assert KEY.encode() not in content
+
+
+def test_an_export_is_the_same_whoever_takes_it(admin_client):
+    a_credential(name="Maps")
+    asked = {"format": "csv", "columns": ["name", "state"]}
+    english = rows_of(admin_client.post(EXPORT, asked))
+
+    german = admin_client.post(EXPORT, asked, **IN_GERMAN)
+
+    # The web server asks for the rows in whatever language its thread has at that moment.
+    with override("de"):
+        assert rows_of(german) == english
 
 
 def test_neither_key_nor_secret_is_in_any_export_of_all_columns(admin_client):
