@@ -41,6 +41,12 @@ def number_of(count: int, one: str, many: str) -> str:
     return ngettext(one, many, count) % {"count": grouped(count)}
 
 
+def number_of_rows(count: int, model: type[models.Model]) -> str:
+    """Return a number with the name of the rows, such as `1 customer` or `2,000 customers`."""
+    options = model._meta
+    return f"{grouped(count)} {options.verbose_name if count == 1 else options.verbose_name_plural}"
+
+
 def translate_derived_names(models_of_app: Iterable[type[models.Model]]) -> None:
     """Have the names translated that Django derives from those of classes and attributes.
 

@@ -341,14 +341,9 @@ class CredentialAdmin(SelectionMixin):
         if confirmation.ends_earlier(form, "expires_at"):
             through = gettext("through “%(credential)s”") % {"credential": credential}
             return [confirmation.ending_calls_in_words(through, at, lately)]
-        until = (
-            gettext("until %(moment)s") % {"moment": moment_with_zone(at)}
-            if at
-            else gettext("without an end")
-        )
         sentence = gettext(
             "“%(credential)s” is valid %(until)s. Its calls are charged as long as that."
-        ) % {"credential": credential, "until": until}
+        ) % {"credential": credential, "until": confirmation.until_in_words(at)}
         return [confirmation.effect(sentence, lately)]
 
     def _holder_effects(self, form: Any) -> list[confirmation.Effect]:

@@ -20,7 +20,7 @@ from revcred.admin_toolkit.datetime_field import MomentField
 from revcred.admin_toolkit.selections import SelectionForm
 from revcred.list_files import ListFormat, write_list
 from revcred.models import Credential, Subscriber, Subscription, Upload, User
-from revcred.texts import gettext_lazy, grouped, kept_language, number_of
+from revcred.texts import gettext_lazy, kept_language, number_of, number_of_rows
 from revcred.time_zones import moment_with_zone
 from revcred.uploads.actions import NoRoom, receive_upload
 from revcred.uploads.columns import VALUE_SEPARATOR, ListKind
@@ -165,10 +165,8 @@ class ListMakingForm(SelectionForm):
         # JSON, in which every text is just text.
         write_list(file, ListFormat.JSON_LINES, self.columns, cells)
         file.seek(0)
-        count, options = len(self.rows), self.model._meta
         with kept_language():
-            noun = options.verbose_name if count == 1 else options.verbose_name_plural
-            name = f"{self.title}, {grouped(count)} {noun}.jsonl"
+            name = f"{self.title}, {number_of_rows(len(self.rows), self.model)}.jsonl"
         self.upload: Upload = receive_upload(
             kind=self.kind,
             file=file,

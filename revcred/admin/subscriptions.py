@@ -144,11 +144,6 @@ def _period_effects(form: Any) -> list[confirmation.Effect]:
     if confirmation.ends_earlier(form, "active_until"):
         calls = gettext("to “%(subscription)s”") % {"subscription": subscription}
         return [confirmation.ending_calls_in_words(calls, until, lately)]
-    end = (
-        gettext("until %(moment)s") % {"moment": moment_with_zone(until)}
-        if until
-        else gettext("without an end")
-    )
     assigned = number_of(
         subscription.assignments.at(now).count(), "%(count)s credential", "%(count)s credentials"
     )
@@ -158,7 +153,7 @@ def _period_effects(form: Any) -> list[confirmation.Effect]:
     ) % {
         "subscription": subscription,
         "moment": moment_with_zone(subscription.active_from),
-        "end": end,
+        "end": confirmation.until_in_words(until),
         "assigned": assigned,
     }
     return [confirmation.effect(sentence, lately)]

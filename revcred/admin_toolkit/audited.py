@@ -44,7 +44,7 @@ from revcred.admin_toolkit.site_search import (
     page_of,
 )
 from revcred.models import AuditEvent, AuditVerb, UploadChange
-from revcred.texts import gettext_lazy
+from revcred.texts import gettext_lazy, number_of_rows
 
 MAX_COMPARED = 200  # rows that a search finds, of which it shows the closest
 MAX_DEPENDENTS_COUNTED = 100
@@ -489,8 +489,7 @@ def _count_in_words(count: int, model: type[models.Model]) -> str:
             "max_dependents_counted": MAX_DEPENDENTS_COUNTED,
             "verbose_name_plural": model._meta.verbose_name_plural,
         }
-    one_or_many = model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
-    return f"{count} {one_or_many}"
+    return number_of_rows(count, model)
 
 
 def may_undo_changes(request: HttpRequest, model: type[models.Model] | None) -> bool:

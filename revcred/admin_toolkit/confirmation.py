@@ -18,7 +18,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
-from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
+from django.utils.translation import gettext, gettext_lazy, pgettext
 
 from revcred import hooks
 from revcred.actions import carrying
@@ -43,8 +43,6 @@ CONCURRENT_CHANGE_MESSAGE = gettext_lazy(
 NOTHING_SAVED_MESSAGE = gettext_lazy(
     "Nothing has been saved yet. Correct your input, then save again."
 )
-# What had calls, where a sentence before says it. A text, whatever mypy thinks of lazy ones.
-SUBJECT_BEFORE: Any = pgettext_lazy("administration", "It")
 
 
 @dataclass(frozen=True)
@@ -192,9 +190,12 @@ def calls_in_words(calls: int, *, is_complete: bool) -> str:
     return number_of(calls, "%(count)s call", "%(count)s calls")
 
 
-def recent_calls_in_words(recent_calls: RecentCalls, subject: str = SUBJECT_BEFORE) -> str:
-    """Return a sentence on the calls of the last RECENT_CALLS_DAYS."""
-    days = RECENT_CALLS_DAYS
+def recent_calls_in_words(recent_calls: RecentCalls, subject: str = "") -> str:
+    """Return a sentence on the calls of the last RECENT_CALLS_DAYS.
+
+    `subject`: who had them; without one, a sentence before says it.
+    """
+    days, subject = RECENT_CALLS_DAYS, subject or pgettext("administration", "It")
     if not recent_calls.is_complete:
         return pgettext(
             "administration",
@@ -218,7 +219,7 @@ def recent_calls_in_words(recent_calls: RecentCalls, subject: str = SUBJECT_BEFO
     }
 
 
-def effect(sentence: str, recent_calls: RecentCalls, subject: str = SUBJECT_BEFORE) -> Effect:
+def effect(sentence: str, recent_calls: RecentCalls, subject: str = "") -> Effect:
     """Return an effect that tells the calls of the last days, too. `subject`: who had them."""
     text = f"{sentence} {recent_calls_in_words(recent_calls, subject)}"
     return Effect(text, recent_calls)
@@ -236,6 +237,13 @@ def ending_calls_in_words(subject: str, at: datetime, recent_calls: RecentCalls)
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun, such as `1 key` or `2,000 keys`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def until_in_words(at: datetime | None) -> str:
+    """Return how long something is valid, within a sentence."""
+    if at is None:
+        return gettext("without an end")
+    return gettext("until %(moment)s") % {"moment": moment_with_zone(at)}
 
 
 def ends_earlier(form: Any, name: str) -> bool:

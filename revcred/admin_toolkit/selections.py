@@ -20,7 +20,7 @@ from revcred.admin_toolkit import confirmation
 from revcred.admin_toolkit.action_pages import ActionForm, ActionPagesMixin
 from revcred.admin_toolkit.confirmation import Effect
 from revcred.metering_port import RecentCalls
-from revcred.texts import gettext_lazy, grouped, number_of, quoted
+from revcred.texts import gettext_lazy, grouped, number_of, number_of_rows, quoted
 
 MAX_ROWS_AT_ONCE = 1_000  # each is an action with an event, in one transaction
 MAX_ROWS_NAMED = 10
@@ -61,12 +61,10 @@ class SelectionForm(ActionForm):
             return gettext(
                 "More than %(max_rows)s rows are selected, which is the most at once."
             ) % {"max_rows": grouped(self.max_rows)}
-        one, many = self.model._meta.verbose_name, self.model._meta.verbose_name_plural
         sentence = ngettext(
             "%(rows)s is selected. %(about)s", "%(rows)s are selected. %(about)s", count
         )
-        rows = f"{grouped(count)} {one if count == 1 else many}"
-        return sentence % {"rows": rows, "about": self.about}
+        return sentence % {"rows": number_of_rows(count, self.model), "about": self.about}
 
     about: ClassVar[str] = ""
 
