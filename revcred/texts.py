@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext, override
 
 # A text that is translated wherever it is shown. Forms, pages and formats take it as they take a
 # `str`, so it is typed as one. What asks for the real thing, such as `in`, is given `str(text)`.
-gettext_lazy = cast("Callable[[str], str]", translation.gettext_lazy)
+gettext_lazy = cast("Callable[[str], str]", translation.gettext_lazy)  # noqa: TID251 - here it gets its type
 
 
 def kept_language() -> AbstractContextManager[None]:

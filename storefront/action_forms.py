@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.db.models import Count
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext
+from django.utils.translation import gettext, gettext_noop, ngettext
 
 from metering.models import Quarantined, QuarantineReason
 from revcred import hooks
@@ -15,6 +15,7 @@ from revcred.actions import credentials, own_credentials
 from revcred.external_keys import MAX_KEY_CHARACTERS
 from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
 from revcred.models import Credential, ExternalKey, Subscription, User
+from revcred.texts import gettext_lazy
 from storefront.formatting import moment_with_zone, plain_number
 
 TRIAL_SECONDS = 3.0  # somebody waits for the page

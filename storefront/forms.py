@@ -10,7 +10,7 @@ from allauth.account.forms import ReauthenticateForm
 from django import forms
 from django.db import models
 from django.db.models import Q, QuerySet
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from metering.customer_calls import CallFilter, CallPosition, find_sent_calls
 from metering.models import RefusedCall
@@ -19,6 +19,7 @@ from revcred.models import Credential, ExternalKey, Subscription
 from revcred.models.credentials import CredentialQuerySet
 from revcred.models.subscriptions import SubscriptionQuerySet
 from revcred.pasting import MAX_PASTED_CHARACTERS, extract_key, is_marked_as_key, looks_like_key
+from revcred.texts import gettext_lazy
 from storefront.figures import ChartChoice
 from storefront.listings import CredentialsOrder, CredentialsShown
 from storefront.refused_calls import find_own_receipt

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.utils.translation import gettext_lazy
 
 from metering.ledger.daily_usage import ScopedUsage
 from metering.ledger.scope import LedgerScope
 from metering.models.usage import CALLS_ELEMENT
 from revcred.models import Assignment, Credential, ExternalKey, KeyUse, Subscription, Suspension
+from revcred.texts import gettext_lazy
 from storefront.uncounted import UncountedGroup
 from storefront.windows import CalendarSpan, DateRange
 

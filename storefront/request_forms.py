@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.actions import credential_requests, credentials
 from revcred.actions.credential_requests import WantedCredential
 from revcred.admin_toolkit.generic import ModelChoiceField
 from revcred.models import Credential, CredentialRequest, Product, Subscription, User
 from revcred.models.names import MAX_NAME_CHARACTERS
+from revcred.texts import gettext_lazy
 from storefront.formatting import short_moment_with_zone
 
 if TYPE_CHECKING:

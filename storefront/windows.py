@@ -8,7 +8,9 @@ from functools import cached_property
 
 from django.db.models import TextChoices
 from django.utils.formats import date_format
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
+
+from revcred.texts import gettext_lazy
 
 # More bars than these are too narrow to tell apart.
 MAX_DAYS_BY_HOUR, MAX_DAYS_BY_DAY, MAX_DAYS = 31, 366, 3660

@@ -6,9 +6,9 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
 
 from revcred.models import Credential, Product, Subscription, Upload
+from revcred.texts import gettext_lazy
 
 
 class ClaimQuerySet(models.QuerySet["Claim"]):

@@ -1,9 +1,9 @@
 from django.db import models
 from django.db.models.functions import Now
-from django.utils.translation import gettext_lazy
 
 from metering.models.transactions import unconstrained_reference
 from revcred.models import Gateway
+from revcred.texts import gettext_lazy
 
 
 class PartialTransaction(models.Model):

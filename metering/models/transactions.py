@@ -19,7 +19,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext_lazy, gettext_noop
+from django.utils.translation import gettext_noop
 
 from metering.models.functions import first_id_at
 from revcred.models import (
@@ -35,6 +35,7 @@ from revcred.models import (
 from revcred.models.credentials import CredentialQuerySet
 from revcred.models.periods import REST_OF_SECOND
 from revcred.public_ids import FingerprintOfPublicId, PublicIdOf
+from revcred.texts import gettext_lazy
 
 
 class QuarantineReason(models.TextChoices):

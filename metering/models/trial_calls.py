@@ -1,10 +1,10 @@
 from uuid import uuid4
 
 from django.db import models
-from django.utils.translation import gettext_lazy
 
 from metering.models.gateways import GatewayToken
 from revcred.models import Gateway
+from revcred.texts import gettext_lazy
 
 
 class TrialCall(models.Model):

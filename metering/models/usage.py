@@ -4,9 +4,9 @@ from typing import Literal
 
 from django.db import models
 from django.db.models import F, Func, Q, Value
-from django.utils.translation import gettext_lazy
 
 from revcred.models import Credential, Customer, Gateway, Product, Subscription
+from revcred.texts import gettext_lazy
 
 UsageParty = Literal["credential", "subscription"]
 

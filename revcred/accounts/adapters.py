@@ -21,7 +21,7 @@ from django.dispatch import receiver
 from django.forms import CharField, TextInput
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import gettext_lazy, gettext_noop
+from django.utils.translation import gettext_noop
 
 from revcred.accounts.devices import remember_device
 from revcred.accounts.hashers import HashersBusy
@@ -32,6 +32,7 @@ from revcred.client_address import client_address
 from revcred.models import AuditVerb, Session, User
 from revcred.models.sessions import end_all_sessions
 from revcred.outbox import absolute_url, queue_mail
+from revcred.texts import gettext_lazy
 
 PASSWORD_RESET_MAIL = "account/email/password_reset_key"  # noqa: S105 - a template
 MAILED_CODE_MAIL = "account/email/login_code"

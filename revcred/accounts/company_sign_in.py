@@ -29,7 +29,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 from requests import RequestException, Response, Session
@@ -39,6 +39,7 @@ from revcred.actions.users import LoginActionError
 from revcred.client_address import current_address
 from revcred.models import AuditVerb, CompanySignIn, User
 from revcred.runtime.middleware import GetResponse
+from revcred.texts import gettext_lazy
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.http import urlencode
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
@@ -35,6 +35,7 @@ from revcred.actions.users import LoginActionError
 from revcred.client_address import current_address
 from revcred.languages import known_language
 from revcred.models import AuditVerb, Session, User
+from revcred.texts import gettext_lazy
 from revcred.time_zones import time_zone_names
 
 # Each names its token in the session, and the URL of its page.

@@ -23,12 +23,13 @@ from django.db.transaction import atomic
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, resolve_url
 from django.utils.http import urlencode
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.actions import second_factors
 from revcred.crypto import seal_text, unseal_text
 from revcred.models import User
 from revcred.runtime.middleware import GetResponse
+from revcred.texts import gettext_lazy
 
 AUTHENTICATOR_PLACE = "mfa.authenticator"  # the place that sealed texts name
 FACTOR_TYPES = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)

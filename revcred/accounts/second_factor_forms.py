@@ -16,13 +16,13 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.db.transaction import atomic
-from django.utils.translation import gettext_lazy
 from fido2.webauthn import AuthenticationResponse
 
 from revcred.accounts.limits import count_code
 from revcred.actions import second_factors, sign_ins
 from revcred.client_address import current_address
 from revcred.models import AuditVerb, User
+from revcred.texts import gettext_lazy
 
 CODE_INPUT_ATTRIBUTES = {
     "autocomplete": "one-time-code",

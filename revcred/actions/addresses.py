@@ -12,7 +12,6 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 
 from revcred.actions import users
 from revcred.actions.users import AddressOfStaff, AddressOfSubscriber, LoginActionError
@@ -49,7 +48,7 @@ class MembershipRightRequired(LoginActionError):
 class AddressChangeNotOpen(LoginActionError):
     """The change was confirmed or cancelled already, or is too old."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "This link has been used, was cancelled, or is too old. Ask for another."
     )
 

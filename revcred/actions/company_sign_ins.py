@@ -13,7 +13,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.db.transaction import atomic
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext
 
 from revcred.actions import subscribers
 from revcred.actions.users import LoginActionError, LoginRank, LoginRankTooHigh, rank_of
@@ -71,7 +71,7 @@ class CompanySignInRejected(LoginActionError):
 class AddressNotVerified(CompanySignInRejected):
     """The provider does not say that the person has the address."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "Your company's sign-in does not confirm your e-mail address. Ask whoever runs it to send"
         " it as verified."
     )
@@ -93,7 +93,7 @@ class AddressOutside(CompanySignInRejected):
 class NotAMember(CompanySignInRejected):
     """No login that the provider may open has the address."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "There is no login for your address that your company's sign-in opens. If you have one,"
         " sign in another way. If not, ask an owner at your company for an invitation."
     )
@@ -102,7 +102,7 @@ class NotAMember(CompanySignInRejected):
 class OtherAccountConnected(CompanySignInRejected):
     """The login is connected with another account at the same provider."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "Your login is connected with another account of your company's sign-in. Sign in another"
         " way, and ask whoever provides your API to have it connected anew."
     )

@@ -8,7 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.db.transaction import atomic
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.actions import credentials
 from revcred.actions.constraints import raising_on_violation
@@ -27,6 +27,7 @@ from revcred.models import (
     User,
 )
 from revcred.outbox import absolute_url, notify_owners, queue_mail
+from revcred.texts import gettext_lazy
 
 if TYPE_CHECKING:
     from revcred.models.subscriptions import SubscriptionQuerySet

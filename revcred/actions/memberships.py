@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.db.transaction import atomic
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.models import AuditEvent, AuditVerb, Credential, Customer, Membership, Subscriber, User
 from revcred.outbox import notify_owners, queue_mail
+from revcred.texts import gettext_lazy
 
 MAX_CUSTOMERS_OF_MEMBER = 5
 # Mails name whoever acted; actions of the command line have no user.

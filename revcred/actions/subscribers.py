@@ -8,12 +8,12 @@ from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_noop
 
 from revcred.actions import addresses, users
 from revcred.actions.users import AddressOfStaff, LoginActionError, PersonErased
 from revcred.models import AddressChange, AuditEvent, AuditVerb, Subscriber, User
 from revcred.outbox import absolute_url, notify_owners, queue_mail
+from revcred.texts import gettext_lazy
 
 INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 
@@ -21,13 +21,13 @@ INVITATION_TOKEN_SALT = "revcred.invitation"  # noqa: S105 - no secret
 class AddressOfAnotherSubscriber(LoginActionError):
     """The login with this address belongs to another subscriber."""
 
-    sentence = gettext_noop("Another subscriber signs in with this address already.")
+    sentence = gettext_lazy("Another subscriber signs in with this address already.")
 
 
 class InvitationNotValid(LoginActionError):
     """The link is too old, was used, or was sent to a former address of the subscriber."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "This link was used before, is too old, or was sent to another address. Ask whoever"
         " provides your API for another."
     )
@@ -36,7 +36,7 @@ class InvitationNotValid(LoginActionError):
 class InvitedLoginRequired(LoginActionError):
     """The invited address has a login, and somebody else tries to accept."""
 
-    sentence = gettext_noop("You have a login already. Sign in with it to accept the invitation.")
+    sentence = gettext_lazy("You have a login already. Sign in with it to accept the invitation.")
 
 
 @atomic

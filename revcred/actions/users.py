@@ -19,7 +19,7 @@ from django.db.models import Model, Q
 from django.db.transaction import atomic
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_noop
 
 from revcred.actions.token_revocation import revoke_all_tokens, revoke_unusable_tokens
 from revcred.models import AuditEvent, AuditVerb, Session, Subscriber, User
@@ -40,7 +40,7 @@ class LoginActionError(Exception):
     sentence = ""
 
     def __init__(self, sentence: str | None = None) -> None:
-        super().__init__(sentence or gettext(self.sentence))
+        super().__init__(sentence or str(self.sentence))
 
 
 class LoginRankTooHigh(LoginActionError):
@@ -55,7 +55,7 @@ class LoginRankTooHigh(LoginActionError):
 class AddressOfStaff(LoginActionError):
     """Staff use the address; staff and subscribers never share a login or an address."""
 
-    sentence = gettext_noop(
+    sentence = gettext_lazy(
         "A member of staff signs in with this address. Staff and subscribers do not share a login:"
         " use another address."
     )

@@ -7,12 +7,12 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.text import format_lazy
-from django.utils.translation import gettext_lazy
 
 from revcred.admin_toolkit.audited import AuditedModelAdmin
 from revcred.admin_toolkit.datetime_field import KeepsMicrosecondsForm
 from revcred.logos import MAX_LOGO_BYTES, check_logo
 from revcred.models import Appearance
+from revcred.texts import gettext_lazy
 
 
 class AppearanceForm(KeepsMicrosecondsForm):

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.http import urlencode
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from revcred import hooks, pasting
@@ -68,7 +68,7 @@ from revcred.models import (
     Subscriber,
     User,
 )
-from revcred.texts import number_of
+from revcred.texts import gettext_lazy, number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 CredentialState = Credential.State

@@ -18,13 +18,13 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
-from django.utils.translation import gettext, gettext_lazy, pgettext
+from django.utils.translation import gettext, pgettext
 
 from revcred import hooks
 from revcred.actions import carrying
 from revcred.hooks import TrialResult
 from revcred.metering_port import RECENT_CALLS_DAYS, Consequences, RecentCalls
-from revcred.texts import grouped, number_of
+from revcred.texts import gettext_lazy, grouped, number_of
 from revcred.time_zones import moment_text, moment_with_zone
 
 CONFIRMED_PARAMETER, BACK_PARAMETER, SEALED_PREFIX = "_confirmed", "_back", "_sealed_"

@@ -22,13 +22,14 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.text import capfirst
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 from psycopg.errors import QueryCanceled
 
 from revcred.admin_toolkit.lists import parse_id
 from revcred.admin_toolkit.pickers import row_picker
 from revcred.languages import within_sentence
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.texts import gettext_lazy
 from revcred.time_zones import day_text, moment_text, moment_with_zone
 
 MAX_TYPED_CHARACTERS = 300

@@ -6,10 +6,10 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from django import forms
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.models.customers import MAX_METADATA_CHARACTERS
-from revcred.texts import grouped
+from revcred.texts import gettext_lazy, grouped
 
 # Python's decoder recurses: without a limit, deep nesting ends in a RecursionError elsewhere.
 MAX_JSON_DEPTH = 20  # levels

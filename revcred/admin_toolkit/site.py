@@ -16,13 +16,14 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.text import capfirst
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from revcred import backups
 from revcred.admin_toolkit.installation import describe_installation
 from revcred.admin_toolkit.site_search import MAX_HITS_PER_KIND, SearchGroup, SearchTerm
 from revcred.models import AuditEvent
 from revcred.runtime import preflight
+from revcred.texts import gettext_lazy
 
 MAX_RECENT_EVENTS = 12
 

@@ -9,7 +9,7 @@ from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.colour_contrast import (
     DARK_SURFACES,
@@ -20,6 +20,7 @@ from revcred.colour_contrast import (
     lowest_contrast,
 )
 from revcred.markdown import render_markdown
+from revcred.texts import gettext_lazy
 
 COLOUR_PATTERN = re.compile(r"#[0-9a-f]{6}", re.IGNORECASE)
 MAX_LINKS = 6

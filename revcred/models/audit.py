@@ -25,12 +25,11 @@ from django.db import connection, models
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy
 
 from revcred.client_address import current_address
 from revcred.models.users import User
 from revcred.request_id import current_request_id
-from revcred.texts import kept_language
+from revcred.texts import gettext_lazy, kept_language
 
 # Advisory lock: one writer at a time, so that the chain has one end. The last row cannot serve as
 # lock, because an empty table has none.

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower, Now
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
 from revcred.fingerprints import fingerprint, new_fingerprint_hex, old_fingerprint_hex
@@ -21,6 +21,7 @@ from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
+from revcred.texts import gettext_lazy
 
 
 class RandomPublicId(models.Func):

@@ -8,10 +8,11 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy, gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.models.users import User
+from revcred.texts import gettext_lazy
 
 MAX_METADATA_CHARACTERS = 16_000  # of JSON; an upload has the same limit
 

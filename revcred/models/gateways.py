@@ -10,9 +10,9 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Max
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
-from revcred.texts import grouped
+from revcred.texts import gettext_lazy, grouped
 
 KEY_NAME = r"^[A-Za-z0-9_-]+\Z"
 # Without quotes, spaces or a query: it stands in samples of code.

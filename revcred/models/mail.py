@@ -2,9 +2,10 @@
 
 from django.db import models
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 
 from revcred.crypto import SealedTextField, bind_to_place, unbind_from_place
+from revcred.texts import gettext_lazy
 
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.utils.translation import gettext_lazy
+
+from revcred.texts import gettext_lazy
 
 # As long as systems that customers move from allow (255 or 256), and as the audit shows whole.
 MAX_NAME_CHARACTERS = 300

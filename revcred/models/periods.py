@@ -11,7 +11,9 @@ from django.contrib.postgres.fields import DateTimeRangeField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Func, Q
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
+
+from revcred.texts import gettext_lazy
 
 
 class TsTzRange(Func):

@@ -5,13 +5,13 @@ from typing import Self
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
 
 from revcred.models.credentials import Credential
 from revcred.models.customers import Customer, Subscriber
 from revcred.models.names import MAX_NAME_CHARACTERS
 from revcred.models.subscriptions import Subscription
 from revcred.models.users import User
+from revcred.texts import gettext_lazy
 
 
 class CredentialRequestQuerySet(models.QuerySet["CredentialRequest"]):

@@ -9,11 +9,12 @@ from django.db import DataError, OperationalError, connection, models
 from django.db.models import F, Q, Value
 from django.db.models.lookups import IsNull, Regex
 from django.db.transaction import atomic
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
 from psycopg.errors import QueryCanceled
 
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS
 from revcred.postgresql.statement_timeouts import statement_timeout
+from revcred.texts import gettext_lazy
 
 # An escaped digit, unless the backslash before it is escaped itself.
 BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")

@@ -9,13 +9,13 @@ from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
 
 from revcred.models.customers import Customer
 from revcred.models.names import MAX_EXTERNAL_KEY_CHARACTERS, MAX_NAME_CHARACTERS, FormerName
 from revcred.models.periods import ACTIVE_PERIOD, DatedModel, DatedQuerySet
 from revcred.models.products import Product
 from revcred.models.users import User
+from revcred.texts import gettext_lazy
 
 
 class SubscriptionQuerySet(DatedQuerySet["Subscription"]):

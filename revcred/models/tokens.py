@@ -10,11 +10,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
 
 from revcred import tokens
 from revcred.fingerprints import fingerprint, hint, possible_fingerprints
 from revcred.models.users import User
+from revcred.texts import gettext_lazy
 
 # Starts every user token, so that scanners of leaked secrets recognise it.
 USER_TOKEN_PREFIX = "rvu_"  # noqa: S105 - begins a token

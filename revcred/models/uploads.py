@@ -7,12 +7,13 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext_lazy, gettext_noop
+from django.utils.translation import gettext_noop
 
 from revcred.client_address import current_address
 from revcred.crypto import SealedTextField
 from revcred.models.users import User
 from revcred.request_id import current_request_id
+from revcred.texts import gettext_lazy
 
 FILE_RETENTION = timedelta(days=1)  # from the upload on; files hold keys in clear
 

@@ -10,8 +10,8 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from django.utils.translation import gettext_lazy
 
+from revcred.texts import gettext_lazy
 from revcred.time_zones import MAX_ZONE_CHARACTERS
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=3)  # like the link for a forgotten password

@@ -17,7 +17,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import Resolver404, resolve
-from django.utils.translation import gettext_lazy
 
 from revcred import pasting
 from revcred.fingerprints import fingerprint
@@ -25,6 +24,7 @@ from revcred.models import Credential, User
 from revcred.redaction import MIN_SECRET_CHARACTERS
 from revcred.runtime.middleware import GetResponse
 from revcred.runtime.program_paths import is_program_path
+from revcred.texts import gettext_lazy
 
 SAFE_METHODS = {"GET", "HEAD"}
 MAX_NESTED_URLS = 3  # addresses in the queries of addresses

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.utils.translation import override
 
 from revcred.actions import users
 from revcred.actions.users import AddressOfSubscriber, LoginRank, LoginRankTooHigh
@@ -208,3 +209,24 @@ def test_staff_is_not_added_with_an_address_of_a_subscriber(request_):
 
 def test_the_operator_at_the_machine_may():
     assert users.is_ranked_below(user=MAKERS[LoginRank.SUPERUSER](), by=None)
+
+
+# --- What they say --------------------------------------------------------------------------------
+
+
+def refusals(of=users.LoginActionError):
+    """Yield each error that has a sentence of its own, with all that are kinds of it."""
+    for error in of.__subclasses__():
+        yield from refusals(error)
+        if error.sentence:
+            yield error
+
+
+def test_a_refusal_is_in_the_language_of_the_page_wherever_its_sentence_is_shown():
+    english = {error: str(error.sentence) for error in refusals()}
+
+    assert users.AddressOfStaff in english
+    with override("de"):
+        left = [error for error, sentence in english.items() if str(error.sentence) == sentence]
+        assert str(users.AddressOfStaff()) == str(users.AddressOfStaff.sentence)
+    assert not left
