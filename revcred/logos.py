@@ -47,9 +47,9 @@ SVG_ELEMENTS = frozenset(
 def check_logo(content: bytes) -> str:
     """Return the media type of a logo. Raises ValidationError."""
     if len(content) > MAX_LOGO_BYTES:
-        message = gettext(
-            "The file is larger than %(max_logo_bytes)s kB. Choose a smaller one."
-        ) % {"max_logo_bytes": MAX_LOGO_BYTES // 1000}
+        message = gettext("The file is larger than %(most)s kB. Choose a smaller one.") % {
+            "most": MAX_LOGO_BYTES // 1000
+        }
         raise ValidationError(message)
     for media_type, beginnings in BEGINNINGS.items():
         if content.startswith(beginnings) and (

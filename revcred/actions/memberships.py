@@ -128,9 +128,9 @@ def describe_new_member(subscriber: Subscriber, customer: Customer) -> str:
     # Whoever is added by mistake often has an address of another company.
     expected = {each.lower() for each in customer.email_domains}
     if expected and domain.lower() not in expected:
-        domain = gettext("%(domain)s, which is none of its own (%(sorted)s)") % {
+        domain = gettext("%(domain)s, which is none of its own (%(expected)s)") % {
             "domain": domain,
-            "sorted": ", ".join(sorted(expected)),
+            "expected": ", ".join(sorted(expected)),
         }
     others = other_customers(subscriber, customer)
     belongs = (

@@ -69,8 +69,8 @@ def holders_not_members_in_words(people: list[Subscriber]) -> str:
     names = ", ".join(map(str, people))
     return gettext(
         "These people do not belong to this customer, and you may not add members:"
-        " %(names)s. This needs the right “%(right_labels)s”."
-    ) % {"names": names, "right_labels": RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}
+        " %(names)s. This needs the right “%(right)s”."
+    ) % {"names": names, "right": RIGHT_LABELS[ADD_MEMBERSHIP_RIGHT]}
 
 
 def _tags_field() -> SimpleArrayField:
@@ -327,7 +327,7 @@ class IssueCredentialForm(SecretFields, ActionForm):
             subscribers.invite_subscriber(subscriber=person, by=by, request=self.request)
         done = gettext("“%(target)s” was issued.") % {"target": self.target}
         if invited:
-            done += gettext(" Invited: %(map)s.") % {"map": ", ".join(map(str, invited))}
+            done += gettext(" Invited: %(people)s.") % {"people": ", ".join(map(str, invited))}
         # Whoever typed a key knows it. A generated one is not shown to staff.
         if data["key"]:
             return done

@@ -76,9 +76,9 @@ class ContainLeakForm(ActionForm):
                 key.credential.holders.count(), "%(count)s holder is", "%(count)s holders are"
             )
             sentence = gettext(
-                "From %(moment)s on, calls with %(label_of_key)s are charged to nobody."
+                "From %(moment)s on, calls with %(key)s are charged to nobody."
                 " %(told)s told by e-mail."
-            ) % {"moment": moment_with_zone(now), "label_of_key": _label_of_key(key), "told": told}
+            ) % {"moment": moment_with_zone(now), "key": _label_of_key(key), "told": told}
             effects.append(confirmation.effect(sentence, hooks.recent_calls_of(key=key)))
         return effects
 

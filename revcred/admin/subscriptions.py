@@ -90,7 +90,7 @@ def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.
     return confirmation.Effect(
         gettext(
             "“%(former)s” was an external key of “%(loser)s” of %(customer)s, and calls that"
-            " name it have gone on counting there: %(calls)s in the last %(recent_calls_days)s"
+            " name it have gone on counting there: %(calls)s in the last %(days)s"
             " days. From %(moment)s on they do not: they are those of “%(taker)s”."
         )
         % {
@@ -98,7 +98,7 @@ def _lost_calls_effect(former: FormerName, taker: Subscription) -> confirmation.
             "loser": loser,
             "customer": loser.customer,
             "calls": grouped(lately.calls),
-            "recent_calls_days": RECENT_CALLS_DAYS,
+            "days": RECENT_CALLS_DAYS,
             "moment": moment_with_zone(former.counts_until),
             "taker": taker,
         },

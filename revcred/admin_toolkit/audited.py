@@ -485,9 +485,9 @@ def protected_relations(obj: models.Model) -> list[str]:
 
 def _count_in_words(count: int, model: type[models.Model]) -> str:
     if count > MAX_DEPENDENTS_COUNTED:
-        return gettext("more than %(max_dependents_counted)s %(verbose_name_plural)s") % {
-            "max_dependents_counted": MAX_DEPENDENTS_COUNTED,
-            "verbose_name_plural": model._meta.verbose_name_plural,
+        return gettext("more than %(most)s %(things)s") % {
+            "most": MAX_DEPENDENTS_COUNTED,
+            "things": model._meta.verbose_name_plural,
         }
     return number_of_rows(count, model)
 

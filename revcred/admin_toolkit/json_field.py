@@ -56,8 +56,8 @@ class JsonObjectField(forms.JSONField):
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > MAX_METADATA_CHARACTERS:
-            message = gettext("It has more than %(max_metadata_characters)s characters.") % {
-                "max_metadata_characters": grouped(MAX_METADATA_CHARACTERS)
+            message = gettext("It has more than %(most)s characters.") % {
+                "most": grouped(MAX_METADATA_CHARACTERS)
             }
             raise forms.ValidationError(message, code="too_long")
         return super().to_python(value) or {}

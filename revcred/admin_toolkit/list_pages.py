@@ -145,8 +145,8 @@ class ListPagesMixin(ModelAdmin):
         elif own.exclude(name=name).count() >= MAX_SAVED_VIEWS:
             messages.error(
                 request,
-                gettext("At most %(max_saved_views)s views of a list can be saved.")
-                % {"max_saved_views": MAX_SAVED_VIEWS},
+                gettext("At most %(most)s views of a list can be saved.")
+                % {"most": MAX_SAVED_VIEWS},
             )
         else:
             own.update_or_create(
@@ -185,11 +185,11 @@ class ListPagesMixin(ModelAdmin):
             messages.error(
                 request,
                 gettext(
-                    "This list has more than %(max_rows_exported)s rows, which is the most"
+                    "This list has more than %(most)s rows, which is the most"
                     " that a file may have. Narrow it by filters, such as by period, and"
                     " export the parts."
                 )
-                % {"max_rows_exported": grouped(MAX_ROWS_EXPORTED)},
+                % {"most": grouped(MAX_ROWS_EXPORTED)},
             )
             return back
         columns = [name for name in changelist.list_display if name != "action_checkbox"]

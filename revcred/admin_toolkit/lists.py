@@ -50,8 +50,7 @@ class BoundedPaginator(Paginator):
         return (
             gettext("about %(count)s") % {"count": grouped(self.count)}
             if self._is_whole
-            else gettext("more than %(max_rows_counted)s")
-            % {"max_rows_counted": grouped(MAX_ROWS_COUNTED)}
+            else gettext("more than %(most)s") % {"most": grouped(MAX_ROWS_COUNTED)}
         )
 
     def page(self, number: int | str) -> Page:

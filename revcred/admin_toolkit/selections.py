@@ -58,9 +58,9 @@ class SelectionForm(ActionForm):
         selected = self._selected(said.get("ids", ""), said.get("all"), said.get("matching", ""))
         count = 0 if selected is None else selected.values("pk")[: self.max_rows + 1].count()
         if count > self.max_rows:
-            return gettext(
-                "More than %(max_rows)s rows are selected, which is the most at once."
-            ) % {"max_rows": grouped(self.max_rows)}
+            return gettext("More than %(most)s rows are selected, which is the most at once.") % {
+                "most": grouped(self.max_rows)
+            }
         sentence = ngettext(
             "%(rows)s is selected. %(about)s", "%(rows)s are selected. %(about)s", count
         )
@@ -87,9 +87,9 @@ class SelectionForm(ActionForm):
         if not found:
             raise forms.ValidationError(NOTHING_SELECTED_MESSAGE)
         if len(found) > self.max_rows:
-            message = gettext(
-                "At most %(max_rows)s rows can be selected at once. Narrow the list."
-            ) % {"max_rows": grouped(self.max_rows)}
+            message = gettext("At most %(most)s rows can be selected at once. Narrow the list.") % {
+                "most": grouped(self.max_rows)
+            }
             raise forms.ValidationError(message)
         self.rows = self.concerned(found)
         if not self.rows:

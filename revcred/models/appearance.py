@@ -43,11 +43,11 @@ def check_light_accent(colour: str) -> None:
         message = gettext(
             "Too light to read in the light theme: text of this colour has a contrast of"
             " %(as_text)s:1 with the background, and white text on a button of it has"
-            " %(as_button)s:1. Both need %(min_contrast)s:1. Choose a darker colour."
+            " %(as_button)s:1. Both need %(least)s:1. Choose a darker colour."
         ) % {
             "as_text": f"{as_text:.1f}",
             "as_button": f"{as_button:.1f}",
-            "min_contrast": MIN_CONTRAST,
+            "least": MIN_CONTRAST,
         }
         raise ValidationError(message)
 
@@ -59,9 +59,9 @@ def check_dark_accent(colour: str) -> None:
     if as_text < MIN_CONTRAST:
         message = gettext(
             "Too dark to read in the dark theme: text of this colour has a contrast of"
-            " %(as_text)s:1 with the background. It needs %(min_contrast)s:1. Choose a"
+            " %(as_text)s:1 with the background. It needs %(least)s:1. Choose a"
             " lighter colour."
-        ) % {"as_text": f"{as_text:.1f}", "min_contrast": MIN_CONTRAST}
+        ) % {"as_text": f"{as_text:.1f}", "least": MIN_CONTRAST}
         raise ValidationError(message)
 
 
@@ -72,15 +72,15 @@ def parse_links(text: str) -> list[tuple[str, str]]:
         label, _, address = line.rpartition(" ")
         if not label or len(label) > MAX_LINK_LABEL_CHARACTERS:
             message = gettext(
-                "Write each line as a label of at most %(max_link_label_characters)s"
+                "Write each line as a label of at most %(most)s"
                 " characters, a space and an address: “%(line)s” is none."
-            ) % {"max_link_label_characters": MAX_LINK_LABEL_CHARACTERS, "line": line[:80]}
+            ) % {"most": MAX_LINK_LABEL_CHARACTERS, "line": line[:80]}
             raise ValidationError(message)
         if not address.startswith("mailto:"):
             URLValidator(schemes=["https", "http"])(address)
         links.append((label.strip(), address))
     if len(links) > MAX_LINKS:
-        message = gettext("There is room for %(max_links)s links.") % {"max_links": MAX_LINKS}
+        message = gettext("There is room for %(most)s links.") % {"most": MAX_LINKS}
         raise ValidationError(message)
     return links
 
