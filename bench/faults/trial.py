@@ -177,18 +177,27 @@ class Trial(Stack):
             self.look_after(name)
             return self.is_ready(name)
 
-        self.wait_until(is_back)
+        try:
+            self.wait_until(is_back)
+        except TimeoutError as error:
+            # The logs go with the trial's folder.
+            error.add_note(
+                f"{name} is not ready. It says: {_last_lines(self.children[name].program.log)}"
+            )
+            for fallen in self.fallen[-3:]:
+                error.add_note(f"Ended before: {fallen}")
+            raise
 
     def look_after(self, *names: str) -> None:
         """What ended by itself is noted and started again, as the supervisor would."""
         for name in names or self.children:
             child = self.children[name]
             if child.ended():
-                self.fallen.append(f"{name} {child.outcome()}: {_last_line(child.program.log)}")
+                self.fallen.append(f"{name} {child.outcome()}: {_last_lines(child.program.log, 1)}")
                 self.kill(name)
                 self.start(name)
 
 
-def _last_line(log: Path | None) -> str:
+def _last_lines(log: Path | None, most: int = 20) -> str:
     said = log.read_text(errors="replace").strip() if log else ""
-    return said.rpartition("\n")[2]
+    return "\n".join(said.splitlines()[-most:])
